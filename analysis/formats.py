@@ -1,0 +1,128 @@
+"""A table as text, Markdown, CSV, JSON or LaTeX."""
+
+import csv
+import io
+from collections.abc import Callable
+
+from alkaflow.analysis.table import Table, TableRow
+from alkaflow.errors import UnknownNameError
+
+COLUMNS = ("label", "host", "guest", "site", "computed / eV", "published / eV", "difference", "verdict",
+           "2S+1", "<S2>", "q(guest) Mulliken", "final site")  # fmt: skip
+
+
+def format_table(table: Table, style: str = "text") -> str:
+    """Return a table in one of FORMATS; raise UnknownNameError for another."""
+    if style not in FORMATS:
+        raise UnknownNameError("format", style, FORMATS)
+    return FORMATS[style](table)
+
+
+def row_cells(row: TableRow) -> tuple[str, ...]:
+    """The cells of a row, as text, in the order of COLUMNS."""
+    final = row.final_label if row.final_site is None else f"{row.final_site} ({row.final_label})"
+    return (
+        row.label,
+        row.host,
+        row.guest,
+        f"{row.start_site} ({row.site_label})",
+        _number(row.computed_ev),
+        _number(row.published_ev),
+        _number(row.difference_ev, "+.2f"),
+        row.verdict,
+        "-" if row.multiplicity is None else str(row.multiplicity),
+        _number(row.s_squared, ".3f"),
+        _number(row.guest_charge.get("mulliken"), "+.2f"),
+        final,
+    )
+
+
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _heading(table: Table) -> str:
+    doi = f" (doi {table.doi})" if table.doi else ""
+    return f"{table.title or table.study}{doi}"
+
+
+def _notes(table: Table) -> list[str]:
+    """The lines under a table: method, checks, problems, warnings."""
+    lines = [f"protocol {table.protocol}: {table.level}; E(complex) - E(host) - E(guest), negative = bound"]
+    lines += [f"{check.verdict}: {check.claim} (computed: {check.computed})" for check in table.checks]
+    lines += [f"no number for {row.label}: {row.problem}" for row in table.rows if row.problem]
+    lines += [f"{row.label}: {warning}" for row in table.rows for warning in row.warnings]
+    return lines
+
+
+def _text(table: Table) -> str:
+    rows = [COLUMNS, *(row_cells(row) for row in table.rows)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([_heading(table), "", *lines, "", *_notes(table)]) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    def line(cells: tuple[str, ...]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    body = [line(COLUMNS), "|" + "---|" * len(COLUMNS), *(line(row_cells(row)) for row in table.rows)]
+    return "\n".join([f"**{_heading(table)}**", "", *body, "", *(f"- {note}" for note in _notes(table))]) + "\n"
+
+
+_CSV_FIELDS = ("label", "host", "guest", "site_kind", "site_label", "start_site", "final_site", "computed_ev",
+               "published_ev", "difference_ev", "tolerance_ev", "verdict", "multiplicity", "s_squared",
+               "protocol", "level")  # fmt: skip
+
+
+def _csv(table: Table) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    schemes = sorted({scheme for row in table.rows for scheme in row.guest_charge})
+    writer.writerow([*_CSV_FIELDS, *(f"guest_charge_{scheme}" for scheme in schemes)])
+    for row in table.rows:
+        values = row.model_dump()
+        writer.writerow([*(values[field] for field in _CSV_FIELDS), *(row.guest_charge.get(s) for s in schemes)])
+    return buffer.getvalue()
+
+
+def _json(table: Table) -> str:
+    return table.model_dump_json(indent=2) + "\n"
+
+
+_LATEX_SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+                  "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+                  ">": r"\textgreater{}"}  # fmt: skip
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX_SPECIAL.get(character, character) for character in text)
+
+
+def _latex(table: Table) -> str:
+    """A booktabs table: label, guest, site, computed, published, difference."""
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        rf"\caption{{{_escaped(_heading(table))}. {_escaped(table.level)}.}}",
+        r"\begin{tabular}{lllrrr}",
+        r"\toprule",
+        r"label & guest & site & computed / eV & published / eV & difference / eV \\",
+        r"\midrule",
+    ]
+    for row in table.rows:
+        numbers = (_number(row.computed_ev), _number(row.published_ev), _number(row.difference_ev, "+.2f"))
+        cells = [_escaped(row.label), _escaped(row.guest), _escaped(row.site_label)]
+        cells += [f"${number}$" if number != "-" else "--" for number in numbers]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "text": _text,
+    "markdown": _markdown,
+    "csv": _csv,
+    "json": _json,
+    "latex": _latex,
+}

@@ -1,0 +1,78 @@
+"""Every error that alkaflow raises on purpose.
+
+AlkaflowError
+├── BadInputError          what the user gave cannot be used (exit code 2)
+│   ├── ParseError         a file breaks its format; names file and line
+│   └── UnknownNameError   a name nobody knows; suggests the nearest
+├── MismatchError          records that must not be subtracted from each other
+├── ServiceError           mongod, a lock or the disk is not as needed (exit code 3)
+└── CalculationError       a calculation ended without a result; carries its outcome
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class AlkaflowError(Exception):
+    """Base of all errors raised on purpose; its text is one sentence for the user."""
+
+    exit_code = 1
+
+
+class BadInputError(AlkaflowError):
+    """What the user gave cannot be used; nothing was written."""
+
+    exit_code = 2
+
+
+class ParseError(BadInputError):
+    """A file breaks its format. The message begins with ``file:line``."""
+
+    def __init__(self, path: Path | str, line: int | None, message: str) -> None:
+        where = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"{where}: {message}")
+        self.path = Path(path)
+        self.line = line
+
+
+class UnknownNameError(BadInputError):
+    """A name that nobody knows, with the nearest known ones."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        options = sorted(set(known))
+        lowered = {option.lower(): option for option in options}
+        near = [lowered[match] for match in get_close_matches(name.lower(), lowered, n=3, cutoff=0.5)]
+        if near:
+            advice = f"did you mean {' or '.join(repr(n) for n in near)}?"
+        elif options:
+            advice = f"known: {', '.join(options[:20])}{', ...' if len(options) > 20 else ''}"
+        else:
+            advice = "there are none"
+        super().__init__(f"unknown {what} {name!r}; {advice}" + (f" {hint}" if hint else ""))
+
+
+class MismatchError(AlkaflowError):
+    """Records that must not be subtracted from each other, with the reason."""
+
+
+class ServiceError(AlkaflowError):
+    """A service (mongod, a lock, the disk) is not as needed; the message says what to do."""
+
+    exit_code = 3
+
+
+class CalculationError(AlkaflowError):
+    """A calculation ended without a result.
+
+    Parameters
+    ----------
+    outcome
+        One lower-case word: ``scf_not_converged``, ``relaxation_not_converged``, ``engine_crashed``, ...
+    message
+        The sentence a user needs.
+    """
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome

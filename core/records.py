@@ -1,0 +1,95 @@
+"""The record: the write-once document of a calculation that succeeded."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from alkaflow.calculations import Position, Step
+from alkaflow.levels import Level
+
+RECORD_SCHEMA_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileReference(_Part):
+    """A file kept apart from the record, found by the hash of its bytes."""
+
+    sha256: str
+    bytes: int
+    format: str
+
+
+class Convergence(_Part):
+    """How an SCF or a relaxation ended. Energies in Hartree; forces in eV/Angstrom."""
+
+    converged: Literal[True] = True
+    cycles: int = Field(description="SCF cycles of all stages, or relaxation steps")
+    energy_change: float | None = Field(default=None, description="of the last cycle [Hartree]")
+    orbital_gradient: float | None = Field(default=None, description="norm after the last cycle")
+    max_force: float | None = Field(default=None, description="largest force on an atom [eV/Angstrom]")
+    grid_electrons: float | None = Field(default=None, description="electrons found on the integration grid")
+    corrections: list[dict[str, Any]] = Field(default_factory=list, description="what was tried, custodian's shape")
+
+
+class Charges(_Part):
+    """Atomic charges [e] and spin populations by scheme, in atom order."""
+
+    charges: dict[str, list[float]]
+    spins: dict[str, list[float]] = Field(default_factory=dict)
+
+
+class Provenance(_Part):
+    """With what, on what and how long."""
+
+    versions: dict[str, str]
+    blas: list[dict[str, Any]] = Field(description="every BLAS in the process: library, version, kernel, threads")
+    threads: int
+    cpu: str
+    peak_memory_mb: float
+    seconds: dict[str, float] = Field(description="wall time by part [s]")
+    finished: datetime
+
+
+class Record(_Part):
+    """What a calculation found. Energies in Hartree, positions in Angstrom, dipole in debye."""
+
+    schema_version: Literal[1] = RECORD_SCHEMA_VERSION
+    id: str
+    recipe: int
+    step: Step
+    level: str = Field(description="the written form; level_of_theory has every detail")
+    level_of_theory: Level
+    parent: str | None = None
+    formula: str
+    symbols: list[str]
+    charge: int
+    multiplicity: int
+    start_positions_angstrom: list[Position] | None = Field(default=None, description="of a relaxation")
+    positions_angstrom: list[Position] = Field(description="the geometry the energy belongs to")
+    energy_hartree: float
+    energy_components: dict[str, float] = Field(default_factory=dict, description="parts of the energy [Hartree]")
+    energies_along_relaxation: list[float] = Field(default_factory=list, description="[Hartree]")
+    s_squared: float | None = None
+    homo_lumo_ev: dict[str, list[float | None]] = Field(default_factory=dict, description="spin -> [HOMO, LUMO]")
+    dipole_debye: list[float] | None = None
+    populations: Charges | None = None
+    basis_functions: int | None = None
+    basis_sha256: str | None = Field(default=None, description="of the basis-set data as used")
+    convergence: Convergence
+    orbitals: FileReference | None = None
+    warnings: list[str] = Field(default_factory=list)
+    provenance: Provenance
+
+
+def formula_of(symbols: tuple[str, ...] | list[str]) -> str:
+    """Return the Hill formula: C, H, then the rest by alphabet; without C all by alphabet."""
+    counts: dict[str, int] = {}
+    for symbol in symbols:
+        counts[symbol] = counts.get(symbol, 0) + 1
+    first = ["C", "H"] if "C" in counts else []
+    order = [s for s in first if s in counts] + sorted(s for s in counts if s not in first)
+    return "".join(f"{s}{counts[s] if counts[s] > 1 else ''}" for s in order)

@@ -1,0 +1,117 @@
+"""All settings: one YAML file (``~/.alkaflow.yaml``, or ``ALKAFLOW_CONFIG_FILE``) and ``ALKAFLOW_*`` variables."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.yaml import load_yaml
+
+ENV_PREFIX = "ALKAFLOW_"
+CONFIG_FILE_VARIABLE = "ALKAFLOW_CONFIG_FILE"
+# Variables with our prefix that are not settings.
+_OTHER_VARIABLES = {CONFIG_FILE_VARIABLE, "ALKAFLOW_CI"}
+
+
+def config_file() -> Path:
+    """Return where the configuration file is looked for."""
+    return Path(os.environ.get(CONFIG_FILE_VARIABLE) or "~/.alkaflow.yaml").expanduser()
+
+
+def _default_data_dir() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "alkaflow"
+
+
+class Settings(BaseSettings):
+    """Everything a user can set. Environment variables win over the file."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Where the embedded database and the working directories of calculations live.",
+    )
+    mongodb_uri: SecretStr | None = Field(
+        default=None, description="A MongoDB server to use; without one, alkaflow starts its own on a Unix socket."
+    )
+    database: str = Field(default="alkaflow", pattern=r"^[A-Za-z0-9_-]{1,60}$", description="Name of the database.")
+    mongod: Path | None = Field(
+        default=None, description="The mongod binary; default: the one on PATH, then the one of the extra 'local'."
+    )
+    mongod_cache_gb: float = Field(default=0.25, ge=0.25, description="Cache of the embedded mongod [GB].")
+    threads: int | None = Field(default=None, ge=1, description="Threads per calculation; default: all usable cores.")
+    memory_mb: int | None = Field(
+        default=None, ge=500, description="Memory a calculation may plan with [MB]; default: 80 % of what is there."
+    )
+    blas_kernel: Literal["auto", "keep"] | str = Field(
+        default="auto",
+        description="OPENBLAS_CORETYPE of calculations: 'auto' from the CPU flags, 'keep' the library's choice, or a name.",
+    )
+    lease_seconds: float = Field(
+        default=120.0, gt=0, description="A claim on another host counts as dead after this long without a sign [s]."
+    )
+
+    @field_validator("data_dir", "mongod", mode="after")
+    @classmethod
+    def _expand(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, the one file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _file_values())
+
+
+def _file_values() -> dict[str, Any]:
+    path = config_file()
+    if not path.exists():
+        if CONFIG_FILE_VARIABLE in os.environ:
+            raise BadInputError(f"{CONFIG_FILE_VARIABLE} names {path}, which does not exist")
+        return {}
+    values = load_yaml(path)
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise BadInputError(f"{path}: expected 'key: value' lines")
+    for key in values:
+        if key not in Settings.model_fields:
+            raise UnknownNameError(f"key in {path}:", str(key), Settings.model_fields)
+    if "mongodb_uri" in values and path.stat().st_mode & 0o077:
+        raise BadInputError(f"{path} holds mongodb_uri and others can read it; run: chmod 600 {path}")
+    return values
+
+
+def load_settings() -> Settings:
+    """Read the configuration file and the environment.
+
+    Raises
+    ------
+    BadInputError
+        An unknown key or variable, or a value of the wrong kind; the message names it.
+    """
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields} | _OTHER_VARIABLES
+    for variable in os.environ:
+        if variable.startswith(ENV_PREFIX) and variable not in known:
+            raise UnknownNameError("environment variable", variable, known)
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadInputError(f"setting {name!r} ({config_file()} or {ENV_PREFIX}{name.upper()}): {first['msg']}") from None

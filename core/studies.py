@@ -1,0 +1,144 @@
+"""The study manifest: what a paper published and what to compute beside it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.yaml import load_yaml
+
+DEFAULT_TOLERANCE_EV = 0.10
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"
+
+
+class HostEntry(BaseModel):
+    """A host by name, and where its structure comes from: exactly one of builtin, smiles and file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=_NAME)
+    builtin: str | None = None
+    smiles: str | None = None
+    file: str | None = Field(default=None, description="path of an XYZ file, relative to the study file")
+    charge: int = 0
+    multiplicity: int | None = Field(default=None, ge=1, description="default: the lowest")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "HostEntry":
+        given = [key for key in ("builtin", "smiles", "file") if getattr(self, key)]
+        if len(given) != 1:
+            raise ValueError(f"host {self.name!r} needs exactly one of builtin, smiles, file; it has {given or 'none'}")
+        return self
+
+
+class PublishedRow(BaseModel):
+    """One row of the published table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str = Field(min_length=1, max_length=64)
+    host: str
+    guest: str
+    site: str
+    value_ev: float = Field(allow_inf_nan=False)
+    tolerance_ev: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    source: str | None = None
+
+    @property
+    def tolerance(self) -> float:
+        """Accepted absolute deviation [eV]."""
+        return self.tolerance_ev if self.tolerance_ev is not None else DEFAULT_TOLERANCE_EV
+
+
+def _as_text_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+TextList = Annotated[list[str], BeforeValidator(_as_text_list), Field(min_length=1)]
+
+
+class Study(BaseModel):
+    """A YAML manifest: hosts, guests, sites, protocol, and the published rows to compare with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=_NAME)
+    title: str = ""
+    doi: str | None = Field(default=None, pattern=r"^10\.\d{4,9}/\S+$")
+    hosts: list[HostEntry] = Field(min_length=1)
+    guests: TextList
+    sites: TextList
+    protocol: str
+    published: list[PublishedRow] = Field(default_factory=list)
+    level: str | None = None
+    guests_per_complex: int = 1
+    energies: str = "stepwise"
+    reference: str = "atom"
+    counterpoise: bool = False
+    multiplicities: list[int] | None = None
+    solvent: str | None = None
+
+    @model_validator(mode="after")
+    def _served_and_consistent(self) -> "Study":
+        for key, allowed in (
+            ("guests_per_complex", (1,)),
+            ("energies", ("stepwise", "total")),
+            ("reference", ("atom",)),
+            ("counterpoise", (False,)),
+            ("multiplicities", (None,)),
+            ("solvent", (None,)),
+        ):
+            value = getattr(self, key)
+            if value not in allowed:
+                served = ", ".join(str(a).lower() for a in allowed if a is not None)
+                advice = f"only {served} is" if served else "leave it out"
+                raise ValueError(f"{key}: {value!r} is not served by this version; {advice}")
+        names = [host.name for host in self.hosts]
+        for what, values in (("host", names), ("guest", self.guests), ("site", self.sites)):
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"{what} {value!r} is listed twice")
+        for row in self.published:
+            if row.host not in names:
+                raise UnknownNameError(f"host of the published row {row.label!r}:", row.host, names)
+            if row.guest not in self.guests:
+                raise UnknownNameError(f"guest of the published row {row.label!r}:", row.guest, self.guests)
+        return self
+
+
+def read_study(path: Path) -> Study:
+    """Read and validate a study file.
+
+    Raises
+    ------
+    BadInputError
+        Not YAML, an unknown key (with suggestions), a missing or impossible value; names file and field.
+    """
+    content = load_yaml(path)
+    if not isinstance(content, dict):
+        raise BadInputError(f"{path}: a study is a mapping with the keys name, hosts, guests, sites, protocol")
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise _explained(error, path) from None
+    except UnknownNameError as error:
+        raise BadInputError(f"{path}: {error}") from None
+
+
+def _explained(error: ValidationError, path: Path) -> BadInputError:
+    """Turn the first problem of a validation into one sentence that names the field."""
+    first = error.errors()[0]
+    location = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        model = {"hosts": HostEntry, "published": PublishedRow}.get(str(first["loc"][0]), Study)
+        if len(first["loc"]) == 1:
+            model = Study
+        parent = ".".join(str(part) for part in first["loc"][:-1])
+        what = f"key in {parent}:" if parent else "key"
+        return BadInputError(f"{path}: {UnknownNameError(what, str(first['loc'][-1]), model.model_fields)}")
+    if first["type"] == "missing":
+        return BadInputError(f"{path}: the key {location!r} is missing")
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return BadInputError(f"{path}: {location + ': ' if location else ''}{message}{more}")

@@ -1,0 +1,1 @@
+"""How it is queued, stored and kept alive: FireWorks, MongoDB, workers; and the command line."""

@@ -1,0 +1,25 @@
+"""The one Firetask: it carries the id of a calculation and nothing else."""
+
+from typing import Any
+
+from fireworks import FiretaskBase, Firework, FWAction, explicit_serialize
+
+
+@explicit_serialize
+class RunCalculation(FiretaskBase):  # type: ignore[misc]
+    """Run the calculation of an id, in whatever worker picks it up, stock ``rlaunch`` included."""
+
+    required_params = ["calculation"]  # noqa: RUF012  (FireWorks reads a plain class attribute)
+
+    def run_task(self, fw_spec: dict[str, Any]) -> Any:
+        """Claim, compute and record; a failure raises, which FireWorks calls FIZZLED."""
+        del fw_spec
+        from alkaflow.launchpad.worker import run_one
+
+        run_one(str(self["calculation"]))
+        return FWAction()
+
+
+def firework_for(calculation: str, parents: "list[Firework] | None" = None) -> Firework:
+    """Return the firework of a calculation; its name is the id."""
+    return Firework([RunCalculation(calculation=calculation)], name=calculation, parents=parents)

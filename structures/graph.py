@@ -1,0 +1,92 @@
+"""The bond graph of a structure: bonds from covalent radii, rings, and names that do not depend on atom order."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from ase.data import covalent_radii
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, shortest_path
+from scipy.spatial import cKDTree
+
+from alkaflow.structures.structure import Structure
+
+BOND_SLACK = 0.4
+"""Two atoms are bonded when closer than the sum of their covalent radii plus this [Angstrom].
+
+Radii: Cordero et al., Dalton Trans. 2832 (2008), doi 10.1039/b801115j, as tabulated in ASE.
+"""
+
+
+@dataclass(frozen=True)
+class BondGraph:
+    """Neighbours, rings and order-free atom classes of a structure."""
+
+    structure: Structure
+
+    @cached_property
+    def neighbours(self) -> tuple[frozenset[int], ...]:
+        """Bonded atoms of every atom."""
+        found: list[set[int]] = [set() for _ in self.structure.symbols]
+        for i, j in self.bonds:
+            found[i].add(j)
+            found[j].add(i)
+        return tuple(frozenset(s) for s in found)
+
+    @cached_property
+    def bonds(self) -> frozenset[tuple[int, int]]:
+        """Pairs of bonded atoms, lower index first."""
+        positions, radii = self.structure.positions, covalent_radii[self.structure.numbers]
+        reach = 2 * radii.max() + BOND_SLACK
+        pairs = cKDTree(positions).query_pairs(reach, output_type="ndarray")
+        if not len(pairs):
+            return frozenset()
+        first, second = pairs.T
+        distance = np.linalg.norm(positions[first] - positions[second], axis=1)
+        bonded = distance < radii[first] + radii[second] + BOND_SLACK
+        return frozenset((int(min(i, j)), int(max(i, j))) for i, j in pairs[bonded])
+
+    @cached_property
+    def distances(self) -> NDArray[np.float64]:
+        """Number of bonds on the shortest path, shape=(n_atoms, n_atoms); infinite between fragments."""
+        return np.asarray(shortest_path(self._adjacency, unweighted=True, directed=False))
+
+    @cached_property
+    def fragments(self) -> int:
+        """Number of connected parts."""
+        return int(connected_components(self._adjacency, directed=False)[0])
+
+    @property
+    def _adjacency(self) -> csr_array:
+        n = len(self.structure)
+        if not self.bonds:
+            return csr_array((n, n))
+        i, j = np.array(sorted(self.bonds)).T
+        return csr_array((np.ones(len(i)), (i, j)), shape=(n, n))
+
+    @cached_property
+    def rings(self) -> tuple[tuple[int, ...], ...]:
+        """Smallest rings, symmetrised, each as atoms in order around it."""
+        from rdkit import Chem
+
+        molecule = Chem.RWMol()
+        for number in self.structure.numbers.tolist():
+            molecule.AddAtom(Chem.Atom(number))
+        for i, j in sorted(self.bonds):
+            molecule.AddBond(i, j, Chem.BondType.SINGLE)
+        return tuple(tuple(ring) for ring in Chem.GetSymmSSSR(molecule))
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """A name per atom, equal for atoms that the graph cannot tell apart (Weisfeiler-Lehman refinement)."""
+        names = [symbol for symbol in self.structure.symbols]
+        count = 0
+        while len(set(names)) > count:
+            count = len(set(names))
+            names = [
+                hashlib.sha256("|".join([names[i], *sorted(names[j] for j in bonded)]).encode()).hexdigest()[:16]
+                for i, bonded in enumerate(self.neighbours)
+            ]
+        return tuple(names)

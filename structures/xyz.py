@@ -1,0 +1,107 @@
+"""The XYZ format: read with errors that name file and line, write so that reading gives the same back."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from alkaflow.elements import ATOMIC_NUMBER, SYMBOLS
+from alkaflow.errors import BadInputError, ParseError, UnknownNameError
+from alkaflow.files import write_atomically
+from alkaflow.structures.structure import MAX_ATOMS, FloatArray, Structure
+
+_MAX_BYTES = 10_000_000
+
+
+def read_xyz(path: Path | str, charge: int = 0, multiplicity: int | None = None) -> Structure:
+    """Read a file with one structure.
+
+    Parameters
+    ----------
+    path
+        An XYZ file: number of atoms, comment, then ``symbol x y z`` [Angstrom] per line.
+    charge, multiplicity
+        Of the structure; the lowest multiplicity where none is given.
+
+    Raises
+    ------
+    ParseError
+        The file breaks the format; the message names file and line.
+    BadInputError
+        The file cannot be read, atoms overlap, or charge and multiplicity are impossible.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror}") from None
+    if len(data) > _MAX_BYTES:
+        raise BadInputError(f"{path} has {len(data)} bytes; at most {_MAX_BYTES} are read")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ParseError(path, data[: error.start].count(b"\n") + 1, "not UTF-8 text") from None
+    symbols, positions = parse_xyz(text, path)
+    try:
+        return Structure(symbols, positions, charge, multiplicity or 0, path.stem)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error}") from None
+
+
+def parse_xyz(text: str, path: Path | str = "<text>") -> tuple[tuple[str, ...], FloatArray]:
+    """Parse XYZ text into symbols and positions [Angstrom], shape=(n_atoms, 3); ``path`` is for messages."""
+    lines = text.splitlines()
+    if not lines or not lines[0].strip():
+        raise ParseError(path, 1, "expected the number of atoms, found nothing")
+    first = lines[0].strip()
+    if not first.isascii() or not first.isdigit():
+        raise ParseError(path, 1, f"expected the number of atoms, found {first[:40]!r}")
+    count = int(first)
+    if not 1 <= count <= MAX_ATOMS:
+        raise ParseError(path, 1, f"{count} atoms; 1 to {MAX_ATOMS} are handled")
+    symbols: list[str] = []
+    positions: list[list[float]] = []
+    for number, line in enumerate(lines[2 : 2 + count], start=3):
+        symbol, position = _parse_atom(line, path, number)
+        symbols.append(symbol)
+        positions.append(position)
+    if len(symbols) < count:
+        raise ParseError(path, len(lines), f"line 1 promises {count} atoms, but the file ends after {len(symbols)}")
+    for number, line in enumerate(lines[2 + count :], start=3 + count):
+        if line.strip():
+            raise ParseError(path, number, f"line 1 promises {count} atoms, but there is more: {line.strip()[:40]!r}")
+    return tuple(symbols), np.array(positions)
+
+
+def _parse_atom(line: str, path: Path | str, number: int) -> tuple[str, list[float]]:
+    fields = line.split()
+    if len(fields) < 4:
+        raise ParseError(path, number, f"expected 'symbol x y z', found {line.strip()[:60]!r}")
+    symbol = fields[0].capitalize()
+    if symbol not in ATOMIC_NUMBER:
+        raise ParseError(path, number, str(UnknownNameError("element", fields[0][:20], SYMBOLS)))
+    position = []
+    for axis, field in zip("xyz", fields[1:4], strict=True):
+        try:
+            value = float(field)
+        except ValueError:
+            raise ParseError(path, number, f"{axis} is not a number: {field[:40]!r}") from None
+        if not math.isfinite(value):
+            raise ParseError(path, number, f"{axis} is not finite: {field[:40]!r}")
+        position.append(value)
+    return symbol, position
+
+
+def format_xyz(structure: Structure, comment: str = "") -> str:
+    """Return XYZ text with ten decimals [Angstrom]."""
+    lines = [str(len(structure)), " ".join(comment.split())]
+    lines += [
+        f"{symbol:<2} {x:16.10f} {y:16.10f} {z:16.10f}"
+        for symbol, (x, y, z) in zip(structure.symbols, structure.positions, strict=True)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_xyz(structure: Structure, path: Path | str, comment: str = "") -> None:
+    """Write an XYZ file, whole or not at all."""
+    write_atomically(Path(path), format_xyz(structure, comment).encode(), mode=0o644)

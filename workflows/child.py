@@ -1,0 +1,190 @@
+"""The process that computes: reads a task from its directory, leaves a record or a failure there.
+
+Run as ``python -m alkaflow.workflows.child DIRECTORY PID_OF_WORKER``. It knows no database. Everything it leaves is whole: a file
+is written under another name and renamed.
+"""
+
+import ctypes
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from alkaflow.calculations import CalculationInput, Position
+from alkaflow.errors import AlkaflowError, CalculationError
+from alkaflow.files import sha256_of, write_atomically
+from alkaflow.levels import Xtb
+from alkaflow.records import Convergence, FileReference, Provenance, Record, formula_of
+
+TASK_FILE = "task.json"
+RECORD_FILE = "record.json"
+FAILURE_FILE = "failure.json"
+ORBITAL_FILE = "orbitals.npz"
+ORBITAL_FORMAT = "npz: coefficients (functions, occupied), energies [Hartree], occupations, by spin"
+
+_PACKAGES = ("alkaflow", "numpy", "scipy", "ase", "pyscf", "pyscf-dispersion", "tblite")
+
+
+class Task(BaseModel):
+    """What a child is told: the input, the geometry it stands for [Angstrom], and what it may use."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    calculation: CalculationInput
+    positions: tuple[Position, ...]
+    threads: int
+    memory_mb: int
+
+
+def main() -> int:
+    """Run the task of a directory; exit code 0 with a record, 1 with a failure that is written down."""
+    directory, parent = Path(sys.argv[1]), int(sys.argv[2])
+    _die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the worker, which ends its child
+    try:
+        task = Task.model_validate_json((directory / TASK_FILE).read_bytes())
+        record = run_task(task, directory)
+    except CalculationError as error:
+        _write_failure(directory, error.outcome, str(error))
+        return 1
+    except AlkaflowError as error:
+        _write_failure(directory, "bad_input", str(error))
+        return 1
+    except MemoryError:
+        _write_failure(directory, "out_of_memory", f"the calculation needed more memory than there is; {_peak():.0f} MB used")
+        return 1
+    except Exception as error:  # noqa: BLE001  (the last line of defence: whatever it is, it is written down)
+        traceback.print_exc()
+        _write_failure(directory, "engine_crashed", f"{type(error).__name__}: {error}")
+        return 1
+    write_atomically(directory / RECORD_FILE, record.model_dump_json().encode())
+    return 0
+
+
+def run_task(task: Task, directory: Path) -> Record:
+    """Compute and describe the result; the orbitals go to a file of their own in ``directory``."""
+    import numpy as np
+
+    from alkaflow.structures import Structure
+    from alkaflow.workflows.progress import Progress
+
+    given = task.calculation
+    structure = Structure(given.symbols, np.array(task.positions), given.charge, given.multiplicity)
+    progress = Progress(directory)
+    common: dict[str, Any] = {
+        "id": given.id,
+        "recipe": given.recipe,
+        "step": given.step,
+        "level": str(given.level),
+        "level_of_theory": given.level,
+        "parent": given.parent,
+        "formula": formula_of(given.symbols),
+        "symbols": list(given.symbols),
+        "charge": given.charge,
+        "multiplicity": given.multiplicity,
+    }
+    begin = time.monotonic()
+    if isinstance(given.level, Xtb):
+        found = _run_xtb(structure, given, progress)
+    elif given.step == "energy":
+        found = _run_scf(structure, task, progress, directory)
+    else:
+        raise CalculationError("bad_input", f"step {given.step!r} is not served at {given.level}")
+    seconds = {"total": time.monotonic() - begin, **found.pop("seconds", {})}
+    return Record.model_validate(common | found | {"provenance": _provenance(task, seconds)})
+
+
+def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str, Any]:
+    from alkaflow.workflows.xtb_engine import run_xtb
+
+    if not isinstance(given.level, Xtb):
+        raise TypeError(given.level)
+    relax = given.step == "relax"
+    result = run_xtb(structure, given.level, relax, progress)
+    return {
+        "start_positions_angstrom": structure.positions.tolist() if relax else None,
+        "positions_angstrom": result.positions.tolist(),
+        "energy_hartree": result.energy,
+        "energies_along_relaxation": result.energies if relax else [],
+        "convergence": Convergence(cycles=result.steps, max_force=result.max_force),
+    }
+
+
+def _run_scf(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
+    from alkaflow.workflows.pyscf_engine import run_scf
+
+    level = task.calculation.level
+    if isinstance(level, Xtb):
+        raise TypeError(level)
+    result = run_scf(structure, level, task.memory_mb, progress)
+    return {
+        "positions_angstrom": structure.positions.tolist(),
+        "energy_hartree": result.energy,
+        "energy_components": result.components,
+        "s_squared": result.s_squared,
+        "homo_lumo_ev": result.homo_lumo_ev,
+        "dipole_debye": result.dipole_debye,
+        "populations": result.populations,
+        "basis_functions": result.basis_functions,
+        "basis_sha256": result.basis_sha256,
+        "convergence": result.convergence,
+        "orbitals": _write_orbitals(result.orbitals, directory),
+        "warnings": result.warnings,
+        "seconds": result.seconds,
+    }
+
+
+def _write_orbitals(orbitals: dict[str, Any], directory: Path) -> FileReference:
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **orbitals)
+    data = buffer.getvalue()
+    write_atomically(directory / ORBITAL_FILE, data)
+    return FileReference(sha256=sha256_of(data), bytes=len(data), format=ORBITAL_FORMAT)
+
+
+def _provenance(task: Task, seconds: dict[str, float]) -> Provenance:
+    from alkaflow.workflows.blas import cpu_model, loaded_blas
+
+    return Provenance(
+        versions={"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
+        blas=loaded_blas(),
+        threads=task.threads,
+        cpu=cpu_model(),
+        peak_memory_mb=round(_peak(), 1),
+        seconds={part: round(value, 3) for part, value in seconds.items()},
+        finished=datetime.now(UTC),
+    )
+
+
+def _peak() -> float:
+    """Largest resident memory of this process [MB]."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _write_failure(directory: Path, outcome: str, message: str) -> None:
+    content = {"outcome": outcome, "message": message}
+    write_atomically(directory / FAILURE_FILE, json.dumps(content).encode())
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask Linux to end this process with its worker, so that a killed worker leaves nothing running."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""From a study to a plan: complexes, one per symmetry-distinct placement and guest, and their calculations."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from alkaflow.calculations import CalculationInput, rounded
+from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.levels import KohnSham, Xtb
+from alkaflow.plans import Leg, Plan, PlannedHost, PlanRow
+from alkaflow.structures import GUESTS, Site, Structure, build_complex, find_sites, get_guest, select_sites
+from alkaflow.structures.hosts import builtin_host
+from alkaflow.structures.smiles import from_smiles
+from alkaflow.structures.xyz import read_xyz
+from alkaflow.studies import HostEntry, PublishedRow, Study
+from alkaflow.workflows.basis import check_level
+from alkaflow.workflows.protocols import Protocol, get_protocol
+
+
+def make_plan(
+    study: Study,
+    protocol: str | None = None,
+    folder: Path | None = None,
+    sites: Sequence[str] | None = None,
+    guests: Sequence[str] | None = None,
+) -> Plan:
+    """Turn a study into a plan; nothing is written and nothing runs.
+
+    Parameters
+    ----------
+    study
+        The manifest.
+    protocol
+        Instead of the study's own.
+    folder
+        What the files of hosts are relative to; the working directory without it.
+    sites, guests
+        Instead of the study's own; published rows are matched to whatever is chosen.
+
+    Raises
+    ------
+    BadInputError
+        An unknown protocol, host, guest, site, element or basis, or an impossible charge or multiplicity.
+    """
+    chosen = get_protocol(protocol or study.protocol)
+    if study.level:
+        chosen = chosen.with_level(study.level)
+    builder = _Builder(chosen)
+    wanted_guests = list(guests or study.guests)
+    for guest in wanted_guests:
+        if guest not in GUESTS:
+            raise UnknownNameError("guest", guest, GUESTS)
+    for entry in study.hosts:
+        host = _load_entry(entry, folder)
+        check_level(chosen.energy, (*host.symbols, *wanted_guests))
+        published = [row for row in study.published if row.host == entry.name]
+        for guest in wanted_guests:
+            known = find_sites(host, guest)
+            selected = _distinct(site for query in (sites or study.sites) for site in select_sites(known, query))
+            match = _match_published(published, guest, known, selected, strict=sites is None)
+            for site in selected:
+                builder.add_row(entry.name, host, guest, site, match.get(site.id))
+    return builder.plan(study)
+
+
+def _load_entry(entry: HostEntry, folder: Path | None) -> Structure:
+    """Build the structure of a host entry, with its charge and multiplicity."""
+    from dataclasses import replace
+
+    if entry.builtin:
+        host = builtin_host(entry.builtin)
+    elif entry.smiles:
+        host = from_smiles(entry.smiles)
+    else:
+        path = Path(str(entry.file))
+        host = read_xyz(path if path.is_absolute() else (folder or Path()) / path, entry.charge, entry.multiplicity)
+    try:
+        return replace(host, charge=entry.charge or host.charge, multiplicity=entry.multiplicity or 0, name=entry.name)
+    except BadInputError as error:
+        raise BadInputError(f"host {entry.name!r}: {error}") from None
+
+
+def _distinct(sites: Iterable[Site]) -> list[Site]:
+    return list({site.id: site for site in sites}.values())
+
+
+def _match_published(
+    rows: list[PublishedRow], guest: str, known: list[Site], selected: list[Site], strict: bool
+) -> dict[str, PublishedRow]:
+    """Find the one site each published row speaks of."""
+    match: dict[str, PublishedRow] = {}
+    for row in rows:
+        if row.guest != guest:
+            continue
+        named = select_sites(known, row.site)
+        if len(named) > 1:
+            raise BadInputError(
+                f"published row {row.label!r}: site {row.site!r} is ambiguous; "
+                f"it may be {' or '.join(f'{s.id} ({s.label})' for s in named)}"
+            )
+        if named[0].id not in {site.id for site in selected}:
+            if strict:
+                raise BadInputError(f"published row {row.label!r}: site {row.site!r} is not among the study's sites")
+            continue
+        if named[0].id in match:
+            raise BadInputError(f"published rows {match[named[0].id].label!r} and {row.label!r} name the same site")
+        match[named[0].id] = row
+    return match
+
+
+class _Builder:
+    """Collects rows and calculations; the same input is one calculation however often it is needed."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self._hosts: dict[str, PlannedHost] = {}
+        self._rows: list[PlanRow] = []
+        self._calculations: dict[str, CalculationInput] = {}
+        self._titles: dict[str, str] = {}
+
+    def add_row(self, name: str, host: Structure, guest: str, site: Site, published: PublishedRow | None) -> None:
+        """Add a guest at a site, with all three legs of its adsorption energy."""
+        self._hosts[name] = PlannedHost(
+            symbols=list(host.symbols),
+            positions_angstrom=list(rounded(host.positions.tolist())),
+            charge=host.charge,
+            multiplicity=host.multiplicity,
+        )
+        where = f"{guest} at {site.label} of {name}"
+        placed = build_complex(host, guest, site).structure
+        self._rows.append(
+            PlanRow(
+                label=published.label if published else f"{guest} {site.label}",
+                host=name,
+                guest=guest,
+                site=site.id,
+                site_kind=site.kind,
+                site_label=site.label,
+                site_multiplicity=site.multiplicity,
+                published_ev=published.value_ev if published else None,
+                tolerance_ev=published.tolerance if published else None,
+                source=published.source if published else None,
+                host_leg=self._leg(host, name),
+                guest_leg=self._leg(get_guest(guest).structure, f"{guest} atom"),
+                complex_leg=self._leg(placed, where),
+            )
+        )
+
+    def plan(self, study: Study) -> Plan:
+        """Return what was collected."""
+        return Plan(
+            study=study,
+            protocol=self._protocol.name,
+            level=f"{self._protocol.energy}//{self._protocol.relaxation}",
+            hosts=self._hosts,
+            rows=self._rows,
+            calculations=self._calculations,
+            titles=self._titles,
+        )
+
+    def _leg(self, structure: Structure, title: str) -> Leg:
+        """Relaxation and energy of a structure; a single atom has nothing to relax."""
+        if len(structure) == 1:
+            return Leg(ids=[self._energy(structure, None, title)])
+        relaxed = self._register(_input("relax", self._protocol.relaxation, structure, None), title)
+        return Leg(ids=[relaxed, self._energy(structure, relaxed, title)])
+
+    def _energy(self, structure: Structure, parent: str | None, title: str) -> str:
+        return self._register(_input("energy", self._protocol.energy, structure, parent), title)
+
+    def _register(self, given: CalculationInput, title: str) -> str:
+        self._calculations.setdefault(given.id, given)
+        self._titles.setdefault(given.id, f"{title}, {given.step}")
+        return given.id
+
+
+def _input(step: str, level: Xtb | KohnSham, structure: Structure, parent: str | None) -> CalculationInput:
+    return CalculationInput.model_validate(
+        {
+            "step": step,
+            "level": level,
+            "charge": structure.charge,
+            "multiplicity": structure.multiplicity,
+            "symbols": structure.symbols,
+            "positions": None if parent else rounded(structure.positions.tolist()),
+            "parent": parent,
+        }
+    )
+
+

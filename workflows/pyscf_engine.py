@@ -1,0 +1,268 @@
+"""Kohn-Sham energies by PySCF. Imported only by the process that computes.
+
+Geometry goes in as floats, never as text; PySCF's own checkpoint file is off; every energy is checked to be finite.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alkaflow.errors import CalculationError
+from alkaflow.levels import FUNCTIONALS, Grid, KohnSham
+from alkaflow.records import Charges, Convergence
+from alkaflow.structures import FloatArray, Structure
+from alkaflow.units import BOHR_ANGSTROM, DEBYE_AU, HARTREE_EV
+from alkaflow.workflows.basis import basis_hash, load_basis
+from alkaflow.workflows.progress import Progress
+
+_LEVEL_SHIFT = 0.3  # Hartree, of the second try
+_SECOND_TRY_CYCLES = 150
+# PySCF's summary -> our names; these parts add up to the energy.
+_COMPONENTS = (
+    ("nuc", "nuclear"),
+    ("e1", "one_electron"),
+    ("coul", "coulomb"),
+    ("exc", "exchange_correlation"),
+    ("dispersion", "dispersion"),
+)
+
+
+@dataclass(frozen=True)
+class ScfResult:
+    """What a converged SCF gives. Energies in Hartree; orbitals with shape=(spins, n_functions, n_occupied)."""
+
+    energy: float
+    components: dict[str, float]
+    s_squared: float
+    homo_lumo_ev: dict[str, list[float | None]]
+    dipole_debye: list[float]
+    populations: Charges
+    convergence: Convergence
+    orbitals: dict[str, FloatArray]
+    basis_functions: int
+    basis_sha256: str
+    warnings: list[str]
+    seconds: dict[str, float]
+
+
+def build_molecule(structure: Structure, level: KohnSham, max_memory_mb: int) -> Any:
+    """Return the PySCF ``Mole`` of a structure: positions in bohr, spherical functions, no symmetry."""
+    from pyscf import gto
+
+    molecule = gto.Mole()
+    molecule.build(
+        atom=[
+            (symbol, tuple(float(x) for x in xyz / BOHR_ANGSTROM))
+            for symbol, xyz in zip(structure.symbols, structure.positions, strict=True)
+        ],
+        unit="Bohr",
+        basis={symbol: load_basis(level.basis_for(symbol), symbol) for symbol in set(structure.symbols)},
+        charge=structure.charge,
+        spin=structure.multiplicity - 1,
+        cart=False,
+        symmetry=False,
+        verbose=0,
+        max_memory=max_memory_mb,
+    )
+    return molecule
+
+
+def build_mean_field(molecule: Any, level: KohnSham) -> Any:
+    """Return the Kohn-Sham object of a level: restricted for singlets, unrestricted otherwise."""
+    from pyscf import dft
+
+    mean_field = dft.RKS(molecule) if molecule.spin == 0 else dft.UKS(molecule)
+    mean_field.xc = FUNCTIONALS[level.functional]
+    if level.fitting:
+        mean_field = mean_field.density_fit(auxbasis=level.fitting)
+    if level.dispersion:
+        mean_field.disp = level.dispersion  # d3bj is two-body in PySCF, as in Gaussian
+    mean_field.chkfile = None
+    mean_field.conv_tol = level.energy_threshold
+    mean_field.conv_tol_grad = level.gradient_threshold
+    mean_field.max_cycle = level.max_cycles
+    return mean_field
+
+
+def run_scf(structure: Structure, level: KohnSham, max_memory_mb: int, progress: Progress) -> ScfResult:
+    """Converge the SCF and evaluate what a record holds.
+
+    The SCF converges on ``level.scf_grid`` (where given) and finishes on ``level.grid``. DIIS is tried first; where
+    it does not converge, once more with a level shift from the density it reached.
+
+    Raises
+    ------
+    CalculationError
+        ``scf_not_converged``, or ``engine_crashed`` for an energy that is not finite.
+    """
+    begin = time.monotonic()
+    molecule = build_molecule(structure, level, max_memory_mb)
+    mean_field = build_mean_field(molecule, level)
+    watch = _Watch(progress)
+    mean_field.callback = watch
+
+    corrections: list[dict[str, Any]] = []
+    density = None
+    for grid in ([level.scf_grid] if level.scf_grid is not None else []) + [level.grid]:
+        _set_grid(mean_field, grid)
+        mean_field.kernel(dm0=density)
+        if not mean_field.converged:
+            corrections.append(_second_try(mean_field, level))
+        if not mean_field.converged:
+            raise CalculationError(
+                "scf_not_converged",
+                f"{level}: the SCF did not converge in {watch.cycles} cycles (last change {watch.energy_change:.1e} "
+                f"Hartree, orbital gradient {watch.orbital_gradient:.1e}); tried DIIS and a level shift",
+            )
+        density = mean_field.make_rdm1()
+    scf_seconds = time.monotonic() - begin
+
+    begin = time.monotonic()
+    energy = float(mean_field.e_tot)
+    _require_finite(energy)
+    spin_square = float(mean_field.spin_square()[0]) if molecule.spin else 0.0
+    result = ScfResult(
+        energy=energy,
+        components={name: float(mean_field.scf_summary[key]) for key, name in _COMPONENTS if key in mean_field.scf_summary},
+        s_squared=spin_square,
+        homo_lumo_ev=_frontier(mean_field),
+        dipole_debye=[float(x) / DEBYE_AU for x in mean_field.dip_moment(unit="AU", verbose=0)],
+        populations=_populations(mean_field, density),
+        convergence=Convergence(
+            cycles=watch.cycles,
+            energy_change=watch.energy_change,
+            orbital_gradient=watch.orbital_gradient,
+            grid_electrons=_grid_electrons(mean_field, density),
+            corrections=corrections,
+        ),
+        orbitals=_occupied(mean_field),
+        basis_functions=int(molecule.nao),
+        basis_sha256=basis_hash(molecule._basis),  # noqa: SLF001  (PySCF has no other way to the data it used)
+        warnings=_warnings(structure, spin_square),
+        seconds={"scf": scf_seconds},
+    )
+    result.seconds["properties"] = time.monotonic() - begin
+    return result
+
+
+class _Watch:
+    """Callback of the SCF: counts cycles, keeps the last changes, stops on a value that is not finite."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.cycles = 0
+        self.energy_change = float("nan")
+        self.orbital_gradient = float("nan")
+
+    def __call__(self, state: dict[str, Any]) -> None:
+        energy = float(state["e_tot"])
+        _require_finite(energy)
+        self.cycles += 1
+        self.energy_change = energy - float(state["last_hf_e"])
+        self.orbital_gradient = float(state["norm_gorb"])
+        self._progress.report("SCF cycle", self.cycles, energy, orbital_gradient=self.orbital_gradient)
+
+
+def _require_finite(energy: float) -> None:
+    if not np.isfinite(energy):
+        raise CalculationError("engine_crashed", "the SCF energy is not finite")
+
+
+def _set_grid(mean_field: Any, grid: Grid) -> None:
+    """Set level or (radial, angular) points of every atom; NWChem pruning in both cases."""
+    mean_field.grids.reset()
+    if isinstance(grid, int):
+        mean_field.grids.atom_grid = {}
+        mean_field.grids.level = grid
+    else:
+        mean_field.grids.atom_grid = tuple(grid)
+
+
+def _second_try(mean_field: Any, level: KohnSham) -> dict[str, Any]:
+    """Continue with a level shift, then without it; returns the correction as custodian writes it."""
+    density = mean_field.make_rdm1()
+    mean_field.level_shift, mean_field.max_cycle = _LEVEL_SHIFT, _SECOND_TRY_CYCLES
+    mean_field.kernel(dm0=density)
+    mean_field.level_shift = 0.0
+    mean_field.kernel(dm0=mean_field.make_rdm1())
+    mean_field.max_cycle = level.max_cycles
+    return {
+        "errors": ["scf_not_converged"],
+        "actions": [{"level_shift": _LEVEL_SHIFT, "max_cycle": _SECOND_TRY_CYCLES}, {"level_shift": 0.0}],
+        "handler": "level shift",
+    }
+
+
+def _by_spin(values: Any) -> list[Any]:
+    """Split a spin-resolved array into its spins; a restricted one is a single entry."""
+    array = np.asarray(values)
+    return list(array) if array.ndim > 1 else [array]
+
+
+def _spin_names(mean_field: Any) -> tuple[str, ...]:
+    return ("alpha", "beta") if np.ndim(mean_field.mo_occ) == 2 else ("restricted",)
+
+
+def _frontier(mean_field: Any) -> dict[str, list[float | None]]:
+    """Energies of HOMO and LUMO [eV] for each spin; None where there is none."""
+    result: dict[str, list[float | None]] = {}
+    occupations, energies = _by_spin(mean_field.mo_occ), _by_spin(mean_field.mo_energy)
+    for name, occupation, energy in zip(_spin_names(mean_field), occupations, energies, strict=True):
+        filled, empty = energy[occupation > 0], energy[occupation == 0]
+        result[name] = [
+            float(filled.max()) * HARTREE_EV if len(filled) else None,
+            float(empty.min()) * HARTREE_EV if len(empty) else None,
+        ]
+    return result
+
+
+def _occupied(mean_field: Any) -> dict[str, FloatArray]:
+    """Coefficients, energies [Hartree] and occupations of the occupied orbitals, by spin."""
+    coefficients = mean_field.mo_coeff if np.ndim(mean_field.mo_coeff) == 3 else [mean_field.mo_coeff]
+    arrays: dict[str, FloatArray] = {}
+    for name, coefficient, occupation, energy in zip(
+        _spin_names(mean_field), coefficients, _by_spin(mean_field.mo_occ), _by_spin(mean_field.mo_energy), strict=True
+    ):
+        filled = np.asarray(occupation) > 0
+        arrays[f"coefficients_{name}"] = np.asarray(coefficient)[:, filled]
+        arrays[f"energies_{name}"] = np.asarray(energy)[filled]
+        arrays[f"occupations_{name}"] = np.asarray(occupation)[filled]
+    return arrays
+
+
+def _populations(mean_field: Any, density: Any) -> Charges:
+    """Mulliken and meta-Loewdin charges [e], and spin populations where there is spin."""
+    molecule, overlap = mean_field.mol, mean_field.get_ovlp()
+    mulliken = mean_field.mulliken_pop(dm=density, s=overlap, verbose=0)[1]
+    meta_loewdin = mean_field.mulliken_meta(dm=density, s=overlap, verbose=0)[1]
+    charges = {"mulliken": [float(q) for q in mulliken], "meta_loewdin": [float(q) for q in meta_loewdin]}
+    spins: dict[str, list[float]] = {}
+    if molecule.spin:
+        difference = density[0] - density[1]
+        by_function = np.einsum("ij,ji->i", difference, overlap)
+        slices = molecule.aoslice_by_atom()
+        spins["mulliken"] = [float(by_function[first:last].sum()) for _, _, first, last in slices]
+    return Charges(charges=charges, spins=spins)
+
+
+def _grid_electrons(mean_field: Any, density: Any) -> float:
+    """Electrons found by integrating the density on the grid of the energy."""
+    from pyscf.dft import numint
+
+    total = density if np.ndim(density) == 2 else density[0] + density[1]
+    molecule, count = mean_field.mol, 0.0
+    coordinates, weights = mean_field.grids.coords, mean_field.grids.weights
+    block = 4000
+    for first in range(0, len(weights), block):
+        functions = numint.eval_ao(molecule, coordinates[first : first + block])
+        count += float(weights[first : first + block] @ numint.eval_rho(molecule, functions, total))
+    return count
+
+
+def _warnings(structure: Structure, s_squared: float) -> list[str]:
+    exact = (structure.multiplicity**2 - 1) / 4
+    if s_squared - exact > 0.05:
+        return [f"<S2> is {s_squared:.3f}, {s_squared - exact:.3f} above that of a pure spin state"]
+    return []
