@@ -1,6 +1,6 @@
 """What a published table claims beyond its numbers: the order of sites, and whose gaps are smaller."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -50,10 +50,11 @@ def _order_check(group: list[Entry]) -> Check | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return Check(claim=claim, verdict="open", computed="not all computed")
-    holds = all(a < b for a, b in zip(known, known[1:], strict=False))
+    holds = all(a < b for a, b in pairwise(known))
     return Check(
-        claim=claim, verdict="holds" if holds else "fails", computed=" < ".join(f"{v:.2f}" for v in known)
-        if holds else ", ".join(f"{v:.2f}" for v in known)
+        claim=claim,
+        verdict="holds" if holds else "fails",
+        computed=" < ".join(f"{v:.2f}" for v in known) if holds else ", ".join(f"{v:.2f}" for v in known),
     )
 
 

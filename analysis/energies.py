@@ -25,7 +25,9 @@ def check_legs_match(complex_: Record, host: Record, guest: Record) -> None:
     for name, leg in (("host", host), ("guest", guest)):
         if level_hash(leg.level_of_theory) != level_hash(complex_.level_of_theory):
             detail = _difference(complex_, leg)
-            raise MismatchError(f"complex {complex_.id} and {name} {leg.id} are at different levels of theory: {detail}")
+            raise MismatchError(
+                f"complex {complex_.id} and {name} {leg.id} are at different levels of theory: {detail}"
+            )
         if leg.recipe != complex_.recipe:
             raise MismatchError(
                 f"complex {complex_.id} and {name} {leg.id} come from recipes {complex_.recipe} and {leg.recipe}"

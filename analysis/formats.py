@@ -7,9 +7,6 @@ from collections.abc import Callable
 from alkaflow.analysis.table import Table, TableRow
 from alkaflow.errors import UnknownNameError
 
-COLUMNS = ("label", "host", "guest", "site", "computed / eV", "published / eV", "difference", "verdict",
-           "2S+1", "<S2>", "q(guest) Mulliken", "final site")  # fmt: skip
-
 
 def format_table(table: Table, style: str = "text") -> str:
     """Return a table in one of FORMATS; raise UnknownNameError for another."""
@@ -18,14 +15,24 @@ def format_table(table: Table, style: str = "text") -> str:
     return FORMATS[style](table)
 
 
-def row_cells(row: TableRow) -> tuple[str, ...]:
-    """The cells of a row, as text, in the order of COLUMNS."""
-    final = row.final_label if row.final_site is None else f"{row.final_site} ({row.final_label})"
+def table_cells(table: Table) -> list[tuple[str, ...]]:
+    """Heading and rows as text; the host has a column where there are several."""
+    several_hosts = len({row.host for row in table.rows}) > 1
+    heading = ("label", "guest", "starts at", "ends at", "computed / eV", "published / eV", "diff.", "verdict",
+               "2S+1", "<S2>", "q(guest)")  # fmt: skip
+    cells = [heading, *(_row_cells(row) for row in table.rows)]
+    if several_hosts:
+        hosts = ["host", *(row.host for row in table.rows)]
+        cells = [(row[0], host, *row[1:]) for host, row in zip(hosts, cells, strict=True)]
+    return cells
+
+
+def _row_cells(row: TableRow) -> tuple[str, ...]:
     return (
         row.label,
-        row.host,
         row.guest,
-        f"{row.start_site} ({row.site_label})",
+        f"{row.start_site} {row.site_label}",
+        row.final_site or row.final_label,
         _number(row.computed_ev),
         _number(row.published_ev),
         _number(row.difference_ev, "+.2f"),
@@ -33,7 +40,6 @@ def row_cells(row: TableRow) -> tuple[str, ...]:
         "-" if row.multiplicity is None else str(row.multiplicity),
         _number(row.s_squared, ".3f"),
         _number(row.guest_charge.get("mulliken"), "+.2f"),
-        final,
     )
 
 
@@ -48,7 +54,10 @@ def _heading(table: Table) -> str:
 
 def _notes(table: Table) -> list[str]:
     """The lines under a table: method, checks, problems, warnings."""
-    lines = [f"protocol {table.protocol}: {table.level}; E(complex) - E(host) - E(guest), negative = bound"]
+    lines = [
+        f"protocol {table.protocol}: {table.level}",
+        "E(complex) - E(host) - E(guest) in eV, negative = bound; q(guest): Mulliken charge in e",
+    ]
     lines += [f"{check.verdict}: {check.claim} (computed: {check.computed})" for check in table.checks]
     lines += [f"no number for {row.label}: {row.problem}" for row in table.rows if row.problem]
     lines += [f"{row.label}: {warning}" for row in table.rows for warning in row.warnings]
@@ -56,8 +65,8 @@ def _notes(table: Table) -> list[str]:
 
 
 def _text(table: Table) -> str:
-    rows = [COLUMNS, *(row_cells(row) for row in table.rows)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    rows = table_cells(table)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join([_heading(table), "", *lines, "", *_notes(table)]) + "\n"
@@ -67,7 +76,8 @@ def _markdown(table: Table) -> str:
     def line(cells: tuple[str, ...]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
-    body = [line(COLUMNS), "|" + "---|" * len(COLUMNS), *(line(row_cells(row)) for row in table.rows)]
+    heading, *rows = table_cells(table)
+    body = [line(heading), "|" + "---|" * len(heading), *(line(row) for row in rows)]
     return "\n".join([f"**{_heading(table)}**", "", *body, "", *(f"- {note}" for note in _notes(table))]) + "\n"
 
 

@@ -155,7 +155,11 @@ def _final_site(plan: Plan, row: PlanRow, complex_: Record | None) -> tuple[str 
         return None, "unknown", False
     planned = plan.hosts[row.host]
     host = Structure(
-        tuple(planned.symbols), np.array(planned.positions_angstrom), planned.charge, planned.multiplicity, row.host
+        tuple(planned.symbols),
+        np.array(planned.positions_angstrom),
+        planned.charge,
+        planned.multiplicity,
+        row.host,
     )
     final = classify_guest(host, np.array(complex_.positions_angstrom), row.guest, row.site)
     return final.site, final.label, final.verdict != "stayed"

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -40,23 +40,29 @@ class Settings(BaseSettings):
         description="Where the embedded database and the working directories of calculations live.",
     )
     mongodb_uri: SecretStr | None = Field(
-        default=None, description="A MongoDB server to use; without one, alkaflow starts its own on a Unix socket."
+        default=None,
+        description="A MongoDB server to use; without one, alkaflow starts its own on a Unix socket.",
     )
     database: str = Field(default="alkaflow", pattern=r"^[A-Za-z0-9_-]{1,60}$", description="Name of the database.")
     mongod: Path | None = Field(
-        default=None, description="The mongod binary; default: the one on PATH, then the one of the extra 'local'."
+        default=None,
+        description="The mongod binary; default: the one on PATH, then the one of the extra 'local'.",
     )
     mongod_cache_gb: float = Field(default=0.25, ge=0.25, description="Cache of the embedded mongod [GB].")
     threads: int | None = Field(default=None, ge=1, description="Threads per calculation; default: all usable cores.")
     memory_mb: int | None = Field(
-        default=None, ge=500, description="Memory a calculation may plan with [MB]; default: 80 % of what is there."
+        default=None,
+        ge=500,
+        description="Memory a calculation may plan with [MB]; default: 80 % of what is there.",
     )
-    blas_kernel: Literal["auto", "keep"] | str = Field(
+    blas_kernel: str = Field(
         default="auto",
-        description="OPENBLAS_CORETYPE of calculations: 'auto' from the CPU flags, 'keep' the library's choice, or a name.",
+        description="OPENBLAS_CORETYPE of calculations: 'auto' by the CPU flags, 'keep' the library's choice, or a name.",
     )
     lease_seconds: float = Field(
-        default=120.0, gt=0, description="A claim on another host counts as dead after this long without a sign [s]."
+        default=120.0,
+        gt=0,
+        description="A claim on another host counts as dead after this long without a sign [s].",
     )
 
     @field_validator("data_dir", "mongod", mode="after")
@@ -114,4 +120,6 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(f"setting {name!r} ({config_file()} or {ENV_PREFIX}{name.upper()}): {first['msg']}") from None
+        raise BadInputError(
+            f"setting {name!r} ({config_file()} or {ENV_PREFIX}{name.upper()}): {first['msg']}"
+        ) from None

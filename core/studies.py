@@ -128,7 +128,8 @@ def read_study(path: Path) -> Study:
 
 def _explained(error: ValidationError, path: Path) -> BadInputError:
     """Turn the first problem of a validation into one sentence that names the field."""
-    first = error.errors()[0]
+    # A misspelt key is also a missing one; the misspelling is the better news.
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     location = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         model = {"hosts": HostEntry, "published": PublishedRow}.get(str(first["loc"][0]), Study)

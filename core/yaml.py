@@ -43,7 +43,11 @@ def parse_yaml(text: str, path: Path) -> Any:
         depth = 0
         for event in YAML(typ="safe", pure=True).parse(text):
             if isinstance(event, AliasEvent):
-                raise ParseError(path, event.start_mark.line + 1, "YAML aliases (*name) are not used here; repeat the value")
+                raise ParseError(
+                    path,
+                    event.start_mark.line + 1,
+                    "YAML aliases (*name) are not used here; repeat the value",
+                )
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             if depth > _MAX_DEPTH:
                 raise ParseError(path, event.start_mark.line + 1, f"nested deeper than {_MAX_DEPTH} levels")
@@ -53,4 +57,6 @@ def parse_yaml(text: str, path: Path) -> Any:
         problem = " ".join((error.problem or "not valid YAML").split())
         raise ParseError(path, mark.line + 1 if mark else None, problem) from None
     except (YAMLError, RecursionError, ValueError) as error:
-        raise ParseError(path, None, f"not valid YAML: {str(error).splitlines()[0] if str(error) else error!r}") from None
+        raise ParseError(
+            path, None, f"not valid YAML: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from None

@@ -103,9 +103,9 @@ class EmbeddedMongod:
         if pid is None:
             return False
         process = psutil.Process(pid)
-        with suppress(PyMongoError):  # the connection drops as mongod goes: that is the answer
-            with self._client(5.0) as client:
-                client.admin.command("shutdown")
+        # The connection drops as mongod goes: that is the answer.
+        with suppress(PyMongoError), self._client(5.0) as client:
+            client.admin.command("shutdown")
         try:
             process.wait(_STOP_SECONDS)
         except psutil.TimeoutExpired:
@@ -129,7 +129,12 @@ class EmbeddedMongod:
         ]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_START_SECONDS, check=False
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_START_SECONDS,
+                check=False,
             )
         except OSError as error:
             raise ServiceError(f"cannot run {binary}: {error.strerror}; {INSTALL_HINT}") from None
@@ -165,7 +170,10 @@ class EmbeddedMongod:
     def _client(self, seconds: float) -> "MongoClient[dict[str, object]]":
         milliseconds = int(seconds * 1000)
         return MongoClient(
-            self.uri, serverSelectionTimeoutMS=milliseconds, socketTimeoutMS=milliseconds, directConnection=True
+            self.uri,
+            serverSelectionTimeoutMS=milliseconds,
+            socketTimeoutMS=milliseconds,
+            directConnection=True,
         )
 
     @contextmanager

@@ -24,7 +24,13 @@ class Owner(BaseModel):
     def this_process(cls) -> "Owner":
         """Describe the calling process."""
         pid = os.getpid()
-        return cls(host=socket.gethostname(), boot=_boot(), namespace=_namespace(), pid=pid, started=_start_ticks(pid) or 0)
+        return cls(
+            host=socket.gethostname(),
+            boot=_boot(),
+            namespace=_namespace(),
+            pid=pid,
+            started=_start_ticks(pid) or 0,
+        )
 
     def is_alive(self) -> bool | None:
         """True or False where this machine can tell; None for a process on another host or in another container."""

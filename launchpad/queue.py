@@ -102,8 +102,14 @@ class Queue:
 
     def _enqueue_missing(self, ids: Iterable[str]) -> None:
         """Give every unfinished calculation its firework: parents and children in one small workflow."""
-        wanted = {d["_id"]: d for d in self._db.calculations.find({"_id": {"$in": list(ids)}, "state": {"$ne": "COMPLETED"}})}
-        known = {d["name"]: d["fw_id"] for d in self._fireworks.find({"name": {"$in": list(wanted)}}, {"name": 1, "fw_id": 1})}
+        order = list(ids)
+        found = self._db.calculations.find({"_id": {"$in": order}, "state": {"$ne": "COMPLETED"}})
+        documents = {d["_id"]: d for d in found}
+        wanted = {i: documents[i] for i in order if i in documents}
+        known = {
+            d["name"]: d["fw_id"]
+            for d in self._fireworks.find({"name": {"$in": list(wanted)}}, {"name": 1, "fw_id": 1})
+        }
         missing = {i: d for i, d in wanted.items() if i not in known}
         roots = [i for i, d in missing.items() if d["parent"] not in missing]
         for root in roots:
@@ -162,7 +168,16 @@ class Queue:
         }
         document = self._db.calculations.find_one_and_update(
             {"_id": calculation, "claim": None, "state": {"$in": ["READY", "WAITING"]}},
-            [{"$set": {"state": "RUNNING", "claim": claim, "progress": None, "attempts": {"$add": ["$attempts", 1]}}}],
+            [
+                {
+                    "$set": {
+                        "state": "RUNNING",
+                        "claim": claim,
+                        "progress": None,
+                        "attempts": {"$add": ["$attempts", 1]},
+                    }
+                }
+            ],
             return_document=ReturnDocument.AFTER,
         )
         if document is None:
@@ -177,7 +192,9 @@ class Queue:
             positions = tuple(parent.positions_angstrom)
         launch = None
         if firework is not None:
-            launched, launch = self._db.fireworks.checkout_fw(self._worker, "", fw_id=firework, host=Owner.this_process().host)
+            launched, launch = self._db.fireworks.checkout_fw(
+                self._worker, "", fw_id=firework, host=Owner.this_process().host
+            )
             if launched is None:
                 self._set_free(calculation)
                 return None
@@ -307,7 +324,9 @@ class Queue:
 
     def unfinished(self, ids: Collection[str]) -> list[Document]:
         """Documents of the ids that are neither done nor failed."""
-        return list(self._db.calculations.find({"_id": {"$in": list(ids)}, "state": {"$nin": ["COMPLETED", "FIZZLED"]}}))
+        return list(
+            self._db.calculations.find({"_id": {"$in": list(ids)}, "state": {"$nin": ["COMPLETED", "FIZZLED"]}})
+        )
 
     def claimable(self, only: Collection[str]) -> bool:
         """Whether FireWorks has any of the ids ready."""

@@ -129,9 +129,24 @@ class Worker:
         seconds = time.monotonic() - begin
         if delivered:
             self._tidy(claim.id)
-            self._watch(Event("completed", claim.id, claim.title, message=f"{record.energy_hartree:.6f}", seconds=seconds))
+            self._watch(
+                Event(
+                    "completed",
+                    claim.id,
+                    claim.title,
+                    message=f"{record.energy_hartree:.6f}",
+                    seconds=seconds,
+                )
+            )
         else:
-            self._watch(Event("failed", claim.id, claim.title, message=f"the claim was lost; its result is in {directory}"))
+            self._watch(
+                Event(
+                    "failed",
+                    claim.id,
+                    claim.title,
+                    message=f"the claim was lost; its result is in {directory}",
+                )
+            )
         return delivered
 
     # --- the child --------------------------------------------------------------------------------------------------
@@ -174,7 +189,11 @@ class Worker:
             raise ServiceError(f"cannot write to {directory}: {error.strerror}") from None
 
     def _watch_child(
-        self, child: "subprocess.Popen[bytes]", claim: Claim, directory: Path, keep_alive: Callable[[], None] | None
+        self,
+        child: "subprocess.Popen[bytes]",
+        claim: Claim,
+        directory: Path,
+        keep_alive: Callable[[], None] | None,
     ) -> None:
         begin = last_beat = time.monotonic()
         shown: dict[str, Any] | None = None
@@ -200,7 +219,8 @@ class Worker:
         log = directory / _LOG_FILE
         if code == -signal.SIGKILL:
             raise CalculationError(
-                "out_of_memory", f"the computing process was killed, most likely for lack of memory; its log: {log}"
+                "out_of_memory",
+                f"the computing process was killed, most likely for lack of memory; its log: {log}",
             )
         what = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
         raise CalculationError("engine_crashed", f"the computing process ended with {what}; its log: {log}")

@@ -5,7 +5,7 @@ from alkaflow.structures.convert import from_ase, from_pymatgen, to_ase, to_pyma
 from alkaflow.structures.guests import GUESTS, Guest, get_guest
 from alkaflow.structures.hatcn import HatcnGeometry, hatcn
 from alkaflow.structures.hosts import BUILTIN, builtin_host, load_host
-from alkaflow.structures.sites import Member, Site, find_sites, select_sites
+from alkaflow.structures.sites import Member, Site, find_sites, select_place, select_sites
 from alkaflow.structures.smiles import from_smiles
 from alkaflow.structures.structure import FloatArray, Structure
 from alkaflow.structures.xyz import format_xyz, parse_xyz, read_xyz, write_xyz
@@ -34,6 +34,7 @@ __all__ = [
     "load_host",
     "parse_xyz",
     "read_xyz",
+    "select_place",
     "select_sites",
     "to_ase",
     "to_pymatgen",

@@ -107,7 +107,12 @@ def classify_guest(host: Structure, positions: FloatArray, guest: str, start: st
 
 
 def _distance_from_ideal(
-    host: Structure, atoms: FloatArray, metal: FloatArray, kind: str, anchors: tuple[int, ...], position: FloatArray
+    host: Structure,
+    atoms: FloatArray,
+    metal: FloatArray,
+    kind: str,
+    anchors: tuple[int, ...],
+    position: FloatArray,
 ) -> float:
     """Distance of the metal from a place that moves with its anchors and their neighbourhood [Angstrom]."""
     from alkaflow.structures.symmetry import best_rotation

@@ -28,7 +28,10 @@ def to_pymatgen(structure: Structure) -> Any:
     from pymatgen.core import Molecule
 
     return Molecule(
-        structure.symbols, structure.positions, charge=structure.charge, spin_multiplicity=structure.multiplicity
+        structure.symbols,
+        structure.positions,
+        charge=structure.charge,
+        spin_multiplicity=structure.multiplicity,
     )
 
 

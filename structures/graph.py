@@ -81,7 +81,7 @@ class BondGraph:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """A name per atom, equal for atoms that the graph cannot tell apart (Weisfeiler-Lehman refinement)."""
-        names = [symbol for symbol in self.structure.symbols]
+        names = list(self.structure.symbols)
         count = 0
         while len(set(names)) > count:
             count = len(set(names))

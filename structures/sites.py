@@ -13,12 +13,13 @@ import numpy as np
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.guests import GUESTS, Guest
-from alkaflow.structures.rings import plane_normal, planar_rings, ring_label
+from alkaflow.structures.rings import planar_rings, plane_normal, ring_label
 from alkaflow.structures.structure import FloatArray, Structure
 from alkaflow.structures.symmetry import DEFAULT_TOLERANCE, Operation, find_operations
 
 _NITRILE_LENGTH = 1.30  # C#N is 1.15-1.17 Angstrom, C=N at least 1.27
 _NITRILE_PAIR = 4.6  # N..N of two nitriles that share one atom: 3.9-4.4 Angstrom
+_NITRILE_SPREAD = 150.0  # degree between their axes; 56 in HATCN, 118 in geminal pairs, 180 in cyanogen
 _BAY_PAIR = (2.2, 3.4)  # donor..donor across a bay [Angstrom]: 2.6-2.9 in bipyridines and o-quinones
 _BAY_CLOSE = 1.0  # two pair bays nearer than this are one cavity [Angstrom]
 _CLEAR = 1.5  # nothing but anchors closer to a guest than this [Angstrom]
@@ -145,6 +146,27 @@ def select_sites(sites: list[Site], query: str) -> list[Site]:
     return chosen
 
 
+def select_place(sites: list[Site], query: str) -> Site:
+    """Return the one site that an id, a member's id, a kind or a label names, that member first.
+
+    Raises
+    ------
+    UnknownNameError
+        Nothing answers to it.
+    BadInputError
+        Several sites do; names them.
+    """
+    for site in sites:
+        for member in site.members:
+            if query.strip().lower() == member.id:
+                others = tuple(m for m in site.members if m is not member)
+                return Site(site.id, site.kind, site.label, (member, *others))
+    chosen = select_sites(sites, query)
+    if len(chosen) > 1:
+        raise BadInputError(f"site {query!r} is ambiguous: {', '.join(f'{s.id} ({s.label})' for s in chosen)}")
+    return chosen[0]
+
+
 def _guest_distances(guest: str) -> Guest:
     if guest not in GUESTS:
         raise UnknownNameError("guest", guest, GUESTS)
@@ -204,6 +226,8 @@ def _corners(graph: BondGraph, guest: Guest) -> Iterator[_Candidate]:
         gap = float(np.linalg.norm(positions[n_1] - positions[n_2]))
         if gap > _NITRILE_PAIR or not (geminal or x_2 in graph.neighbours[x_1]):
             continue
+        if _angle(positions[n_1] - positions[c_1], positions[n_2] - positions[c_2]) > _NITRILE_SPREAD:
+            continue
         base = (positions[n_1] + positions[n_2]) / 2
         normal = base - (positions[x_1] + positions[x_2]) / 2
         normal = normal / np.linalg.norm(normal)
@@ -228,7 +252,13 @@ def _faces(graph: BondGraph, guest: Guest) -> Iterator[_Candidate]:
         label, hetero = ring_label(graph, ring)
         for side in (normal, -normal):
             yield _Candidate(
-                "face", f"{label} face", tuple(sorted(ring)), centroid, side, guest.face_height, (f"{9 - hetero}", label)
+                "face",
+                f"{label} face",
+                tuple(sorted(ring)),
+                centroid,
+                side,
+                guest.face_height,
+                (f"{9 - hetero}", label),
             )
 
 
@@ -352,7 +382,12 @@ def _order(candidate: _Candidate, graph: BondGraph) -> tuple[object, ...]:
     """Sort distinct sites by rule rank, then by order-free atom classes, then by distance from the centroid."""
     classes = tuple(sorted(graph.classes[atom] for atom in candidate.anchors))
     centroid = graph.structure.positions.mean(axis=0)
-    return (*candidate.rank, candidate.label, classes, round(float(np.linalg.norm(candidate.position - centroid)), 1))
+    return (
+        *candidate.rank,
+        candidate.label,
+        classes,
+        round(float(np.linalg.norm(candidate.position - centroid)), 1),
+    )
 
 
 def _as_site(site_id: str, group: list[_Candidate]) -> Site:

@@ -89,7 +89,7 @@ def check_no_overlap(symbols: tuple[str, ...], positions: FloatArray) -> None:
     """Refuse atoms closer than 0.4 Angstrom, naming the pair."""
     pairs = cKDTree(positions).query_pairs(_CLOSEST, output_type="ndarray")
     if len(pairs):
-        i, j = sorted(map(tuple, pairs.tolist()))[0]
+        i, j = min(map(tuple, pairs.tolist()))
         distance = float(np.linalg.norm(positions[i] - positions[j]))
         raise BadInputError(
             f"atoms {i} ({symbols[i]}) and {j} ({symbols[j]}) overlap: {distance:.3f} Angstrom apart (counted from 0)"

@@ -106,7 +106,12 @@ def _frame(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def _verified(
-    graph: BondGraph, positions: FloatArray, tree: cKDTree, rough: FloatArray, handedness: int, tolerance: float
+    graph: BondGraph,
+    positions: FloatArray,
+    tree: cKDTree,
+    rough: FloatArray,
+    handedness: int,
+    tolerance: float,
 ) -> Operation | None:
     """Match atoms under a rough operation, refine it on all of them, and measure."""
     distance, nearest = tree.query(positions @ rough.T)

@@ -1,7 +1,7 @@
 """The process that computes: reads a task from its directory, leaves a record or a failure there.
 
-Run as ``python -m alkaflow.workflows.child DIRECTORY PID_OF_WORKER``. It knows no database. Everything it leaves is whole: a file
-is written under another name and renamed.
+Run as ``python -m alkaflow.workflows.child DIRECTORY PID_OF_WORKER``. It knows no database.
+Everything it leaves is whole: a file is written under another name and renamed.
 """
 
 import ctypes
@@ -61,7 +61,11 @@ def main() -> int:
         _write_failure(directory, "bad_input", str(error))
         return 1
     except MemoryError:
-        _write_failure(directory, "out_of_memory", f"the calculation needed more memory than there is; {_peak():.0f} MB used")
+        _write_failure(
+            directory,
+            "out_of_memory",
+            f"the calculation needed more memory than there is; {_peak():.0f} MB used",
+        )
         return 1
     except Exception as error:  # noqa: BLE001  (the last line of defence: whatever it is, it is written down)
         traceback.print_exc()

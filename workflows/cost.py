@@ -17,7 +17,14 @@ from alkaflow.workflows.basis import count_functions
 _RATE = 40e9  # operations per second and thread that a current core reaches here
 _CYCLES = 14
 _STAGE_CYCLES = 5  # to finish on a finer grid
-_GRID_POINTS = {0: 2_200, 1: 5_600, 2: 9_000, 3: 13_000, 4: 30_000, 5: 46_000}  # pruned, per atom of the second row
+_GRID_POINTS = {
+    0: 2_200,
+    1: 5_600,
+    2: 9_000,
+    3: 13_000,
+    4: 30_000,
+    5: 46_000,
+}  # pruned, per atom of the second row
 _START_SECONDS = 2.0  # imports and set-up of a process
 _BASE_MB = 400.0
 

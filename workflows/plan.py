@@ -185,5 +185,3 @@ def _input(step: str, level: Xtb | KohnSham, structure: Structure, parent: str |
             "parent": parent,
         }
     )
-
-

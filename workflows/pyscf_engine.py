@@ -125,7 +125,9 @@ def run_scf(structure: Structure, level: KohnSham, max_memory_mb: int, progress:
     spin_square = float(mean_field.spin_square()[0]) if molecule.spin else 0.0
     result = ScfResult(
         energy=energy,
-        components={name: float(mean_field.scf_summary[key]) for key, name in _COMPONENTS if key in mean_field.scf_summary},
+        components={
+            name: float(mean_field.scf_summary[key]) for key, name in _COMPONENTS if key in mean_field.scf_summary
+        },
         s_squared=spin_square,
         homo_lumo_ev=_frontier(mean_field),
         dipole_debye=[float(x) / DEBYE_AU for x in mean_field.dip_moment(unit="AU", verbose=0)],
@@ -223,7 +225,11 @@ def _occupied(mean_field: Any) -> dict[str, FloatArray]:
     coefficients = mean_field.mo_coeff if np.ndim(mean_field.mo_coeff) == 3 else [mean_field.mo_coeff]
     arrays: dict[str, FloatArray] = {}
     for name, coefficient, occupation, energy in zip(
-        _spin_names(mean_field), coefficients, _by_spin(mean_field.mo_occ), _by_spin(mean_field.mo_energy), strict=True
+        _spin_names(mean_field),
+        coefficients,
+        _by_spin(mean_field.mo_occ),
+        _by_spin(mean_field.mo_energy),
+        strict=True,
     ):
         filled = np.asarray(occupation) > 0
         arrays[f"coefficients_{name}"] = np.asarray(coefficient)[:, filled]

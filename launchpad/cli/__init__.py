@@ -1,1 +1,68 @@
-"""The command line."""
+"""The command line: one sentence per error, exit codes that mean something, a traceback only with ``--debug``.
+
+Exit codes: 0 done; 1 something was not computed or a check failed; 2 bad input; 3 a service is missing; 130 Ctrl-C.
+"""
+
+import signal
+import sys
+from types import FrameType
+
+from alkaflow.errors import AlkaflowError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as an exception, so that claims are given back on the way out."""
+
+
+def main() -> None:
+    """Run the ``alkaflow`` command and exit."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    if debug:
+        arguments.remove("--debug")
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    sys.exit(run(arguments, debug))
+
+
+def run(arguments: list[str], debug: bool = False) -> int:
+    """Run a command line and return its exit code."""
+    import typer
+    from click.exceptions import Abort, ClickException
+
+    from alkaflow.launchpad.cli.app import app
+
+    try:
+        return int(typer.main.get_command(app).main(arguments, prog_name="alkaflow", standalone_mode=False) or 0)
+    except ClickException as error:
+        error.show()
+        return error.exit_code
+    except (Abort, KeyboardInterrupt, _Terminated) as stop:
+        _say("stopped; what was done is kept, and the same command goes on from there")
+        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong in one sentence; returns the exit code."""
+    if isinstance(error, AlkaflowError):
+        _say(f"error: {error}")
+        return error.exit_code
+    _say(f"error: {type(error).__name__}: {error}; this is a fault in alkaflow, run again with --debug to see where")
+    return 1
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise _Terminated
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)

@@ -1,0 +1,117 @@
+"""db start, stop, status, dump, restore; and doctor."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alkaflow.launchpad.cli.output import print_json, say
+from alkaflow.settings import Settings, load_settings
+
+app = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=None)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def start() -> None:
+    """Start the embedded mongod."""
+    from alkaflow.launchpad.mongod import EmbeddedMongod
+
+    settings = load_settings()
+    if settings.mongodb_uri is not None:
+        say("a MongoDB server is configured; there is nothing to start")
+        return
+    server = EmbeddedMongod(settings)
+    started = server.start()
+    print(f"mongod {'started' if started else 'runs already'}: process {server.pid()}, socket {server.socket}")
+
+
+@app.command()
+def stop() -> None:
+    """Stop the embedded mongod; data stays."""
+    from alkaflow.launchpad.mongod import EmbeddedMongod
+
+    stopped = EmbeddedMongod(load_settings()).stop()
+    print("mongod stopped" if stopped else "mongod was not running")
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Say whether the database runs, and where; exit code 0 only when it does."""
+    found = _status(load_settings())
+    if as_json:
+        print_json(found)
+    elif found["running"]:
+        print(f"running: {found['uri']}" + (f" (process {found['pid']})" if found["pid"] else ""))
+    else:
+        print("not running; start it with: alkaflow db start")
+    if not found["running"]:
+        raise typer.Exit(1)
+
+
+def _status(settings: Settings) -> dict[str, Any]:
+    from alkaflow.launchpad.mongod import EmbeddedMongod
+
+    if settings.mongodb_uri is None:
+        server = EmbeddedMongod(settings)
+        return {
+            "running": server.is_running(),
+            "pid": server.pid(),
+            "socket": str(server.socket),
+            "uri": server.uri,
+        }
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+    from pymongo.uri_parser import parse_uri
+
+    uri = settings.mongodb_uri.get_secret_value()
+    try:
+        with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=5000) as client:
+            client.admin.command("ping")
+            running = True
+    except PyMongoError:
+        running = False
+    hosts = ",".join(f"{host}:{port}" if port else host for host, port in parse_uri(uri, validate=False)["nodelist"])
+    return {"running": running, "pid": None, "socket": None, "uri": f"mongodb://{hosts}/"}
+
+
+@app.command()
+def dump(path: Annotated[Path, typer.Argument(metavar="FILE", help="A new zip file.")]) -> None:
+    """Write the whole database to one file."""
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.dump import dump as write
+
+    with open_database(load_settings()) as database:
+        counts = write(database, path)
+    print(f"written: {path} ({counts.get('records', 0)} records, {counts.get('calculations', 0)} calculations)")
+
+
+@app.command()
+def restore(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A file that 'db dump' wrote.")],
+) -> None:
+    """Fill an empty database from a dump."""
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.dump import restore as fill
+
+    with open_database(load_settings()) as database:
+        counts = fill(database, path)
+    print(f"restored: {counts.get('records', 0)} records, {counts.get('calculations', 0)} calculations")
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Check Python, packages, BLAS, memory, disk and the database; say what to do. Exit code 1 on a problem."""
+    from alkaflow.launchpad.doctor import examine
+
+    findings = []
+    for finding in examine(load_settings()):
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding.verdict:<8} {finding.what}: {finding.detail}")
+            if finding.advice:
+                print(f"{'':<8} -> {finding.advice}")
+    if as_json:
+        print_json([finding.as_dict() for finding in findings])
+    if any(finding.verdict == "problem" for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,156 @@
+"""results list, show, export."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.launchpad.cli.output import print_columns, print_json, say
+from alkaflow.settings import load_settings
+
+app = typer.Typer(help="Look at and export what was computed.", no_args_is_help=True, rich_markup_mode=None)
+
+_STATES = ("WAITING", "READY", "RUNNING", "COMPLETED", "FIZZLED")
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_(
+    study: Annotated[str | None, typer.Option("--study", help="Only of this study.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help=f"Only these: {', '.join(_STATES)}.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List calculations with their states and energies."""
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.results import list_results
+
+    if state is not None and state.upper() not in _STATES:
+        raise UnknownNameError("state", state, _STATES)
+    with open_database(load_settings()) as database:
+        found = list_results(database, study, state)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (r["id"], r["step"], r["state"], r["level"], r["formula"], _energy(r["energy_hartree"]), r["title"])
+        for r in found
+    ]
+    print_columns(("id", "step", "state", "level", "formula", "energy / Eh", "title"), rows)
+
+
+@app.command()
+def show(
+    calculation: Annotated[str, typer.Argument(metavar="ID", help="Id of a calculation, or its beginning.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show the record of a calculation."""
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.results import find_record
+
+    with open_database(load_settings()) as database:
+        record = find_record(database, calculation)
+    data = json.loads(record.model_dump_json())
+    if as_json:
+        print_json(data)
+    else:
+        _print_record(data)
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="A directory; created where it is missing.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Calculations; or give --study.")] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", help="A study: one bundle that a table can be made from.")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option("--protocol", help="Of the study, instead of its own.")] = None,
+) -> None:
+    """Write records, geometries and orbitals to files."""
+    from alkaflow.launchpad.database import open_database
+
+    if bool(ids) == bool(study):
+        raise BadInputError("give either ids or --study")
+    _make_directory(output)
+    with open_database(load_settings()) as database:
+        if study:
+            _export_study(database, study, protocol, output)
+        else:
+            _export_records(database, ids or [], output)
+
+
+def _export_study(database: Any, name: str, protocol: str | None, output: Path) -> None:
+    from alkaflow.launchpad.campaign import bundle_of
+    from alkaflow.workflows import load_study, make_plan, write_bundle
+
+    source = load_study(name)
+    plan = make_plan(source.study, protocol, source.folder)
+    bundle = bundle_of(database, plan)
+    missing = len(plan.calculations) - len(bundle.records)
+    if missing:
+        raise BadInputError(
+            f"{missing} of {len(plan.calculations)} calculations have no record yet; reproduce it first"
+        )
+    path = output / f"{plan.protocol}.json"
+    orbitals = write_bundle(bundle, path, database.get_file)
+    say(f"written: {path} ({len(bundle.records)} records), {orbitals}")
+
+
+def _export_records(database: Any, ids: list[str], output: Path) -> None:
+    import numpy as np
+
+    from alkaflow.files import write_atomically
+    from alkaflow.launchpad.results import find_record
+    from alkaflow.structures import Structure, write_xyz
+
+    records = [find_record(database, calculation) for calculation in ids]
+    for record in records:
+        write_atomically(output / f"{record.id}.json", record.model_dump_json(indent=1).encode(), mode=0o644)
+        structure = Structure(
+            tuple(record.symbols), np.array(record.positions_angstrom), record.charge, record.multiplicity
+        )
+        comment = f"{record.id} {record.level} charge={record.charge} multiplicity={record.multiplicity}"
+        write_xyz(structure, output / f"{record.id}.xyz", f"{comment} energy_hartree={record.energy_hartree:.10f}")
+        if record.orbitals:
+            data = database.get_file(record.orbitals.sha256)
+            write_atomically(output / f"{record.id}.orbitals.npz", data, mode=0o644)
+    say(f"written: {len(records)} records to {output}")
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInputError(f"cannot create {path}: {error.strerror}") from None
+
+
+def _energy(value: float | None) -> str | None:
+    return None if value is None else f"{value:.8f}"
+
+
+def _print_record(data: dict[str, Any]) -> None:
+    """Print a record for people: first what it is and found, then atoms and charges, then with what."""
+    for key in ("id", "step", "level", "formula", "charge", "multiplicity", "energy_hartree", "s_squared"):
+        if data[key] is not None:
+            print(f"{key:<16} {data[key]}")
+    for name, value in data["energy_components"].items():
+        print(f"  {name:<22} {value:.8f} Eh")
+    convergence = {k: v for k, v in data["convergence"].items() if v not in (None, [])}
+    print(f"{'convergence':<16} {', '.join(f'{k} {v}' for k, v in convergence.items())}")
+    populations = data["populations"] or {"charges": {}, "spins": {}}
+    columns = {f"q {scheme}": values for scheme, values in populations["charges"].items()}
+    columns |= {f"spin {scheme}": values for scheme, values in populations["spins"].items()}
+    rows = [
+        (i, symbol, *(f"{x:11.6f}" for x in xyz), *(f"{values[i]:+.3f}" for values in columns.values()))
+        for i, (symbol, xyz) in enumerate(zip(data["symbols"], data["positions_angstrom"], strict=True))
+    ]
+    print_columns(("atom", "", "x / Angstrom", "y", "z", *columns), rows)
+    for warning in data["warnings"]:
+        print(f"{'warning':<16} {warning}")
+    made = data["provenance"]
+    print(f"{'computed with':<16} {', '.join(f'{k} {v}' for k, v in made['versions'].items())}")
+    print(
+        f"{'on':<16} {made['cpu']}, {made['threads']} threads, {made['peak_memory_mb']:.0f} MB, "
+        f"{made['seconds']['total']} s"
+    )

@@ -1,0 +1,272 @@
+"""reproduce, submit, worker, status, table."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from alkaflow.analysis import FORMATS, format_table
+from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.launchpad.cli.display import Display
+from alkaflow.launchpad.cli.output import duration, print_columns, print_json, say, write_text
+from alkaflow.plans import Plan
+from alkaflow.settings import Settings, load_settings
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a shipped study, or path of a YAML file.")]
+ProtocolOption = Annotated[str | None, typer.Option("--protocol", help="Instead of the study's own.")]
+SiteOption = Annotated[
+    list[str] | None,
+    typer.Option("--site", help="Only these sites (id, kind or label); also ones the study lacks."),
+]
+GuestOption = Annotated[list[str] | None, typer.Option("--guest", help="Only these guests.")]
+FormatOption = Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")]
+
+
+def reproduce(
+    study: StudyArgument,
+    protocol: ProtocolOption = None,
+    site: SiteOption = None,
+    guest: GuestOption = None,
+    style: FormatOption = "text",
+    output: OutputOption = None,
+) -> None:
+    """Compute a study and print its table beside the published one: submit, work, table.
+
+    Goes on from whatever is done already. Exit code 0 only when every row was computed.
+    """
+    from alkaflow.launchpad import campaign
+    from alkaflow.launchpad.database import open_database
+
+    _check_output(style, output)
+    settings = load_settings()
+    plan = _plan(study, protocol, site, guest)
+    with open_database(settings) as database, campaign.study_lock(database, settings, plan) as keep_alive:
+        submission = campaign.submit(database, settings, plan)
+        expected = campaign.costs(plan, settings, campaign.past_records(database))
+        left = {i: cost.seconds for i, cost in expected.items() if i not in submission.done}
+        say(f"{plan.study.name}, protocol {plan.protocol}: {_describe(submission, left)}")
+        with Display(left, len(plan.calculations)) as display:
+            table = campaign.work_off(database, settings, plan, display, keep_alive)
+    write_text(format_table(table, style), output)
+    if not table.complete:
+        say("not every row was computed; the same command tries the missing ones again")
+        raise typer.Exit(1)
+
+
+def submit(
+    study: StudyArgument,
+    protocol: ProtocolOption = None,
+    site: SiteOption = None,
+    guest: GuestOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Queue a study and return at once; `alkaflow worker` computes it."""
+    from alkaflow.launchpad import campaign
+    from alkaflow.launchpad.database import open_database
+
+    settings = load_settings()
+    plan = _plan(study, protocol, site, guest)
+    if dry_run:
+        _print_plan(plan, settings, as_json)
+        return
+    with open_database(settings) as database:
+        submission = campaign.submit(database, settings, plan)
+        costs = campaign.costs(plan, settings, campaign.past_records(database))
+    left = {i: costs[i].seconds for i in plan.calculations if i not in submission.done}
+    if as_json:
+        print_json(
+            {
+                "new": submission.new,
+                "done": submission.done,
+                "queued": submission.queued,
+                "again": submission.again,
+            }
+        )
+    else:
+        print(f"{plan.study.name}, protocol {plan.protocol}: {_describe(submission, left)}")
+        print("compute it with: alkaflow worker")
+
+
+def worker() -> None:
+    """Work off the queue until it is empty."""
+    from alkaflow.launchpad import campaign
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.results import status as status_of
+    from alkaflow.launchpad.worker import Worker
+    from alkaflow.workflows import calibrate, estimate
+
+    settings = load_settings()
+    with open_database(settings) as database:
+        threads = settings.threads or campaign.usable_cores()
+        factor = calibrate(campaign.past_records(database))
+        waiting = campaign.waiting_inputs(database)
+        expected = {given.id: estimate(given, threads, factor).seconds for given in waiting}
+        with Display(expected, len(expected)) as display:
+            computed = Worker(database, settings, display).run()
+        failed = status_of(database).failed
+    say(f"{computed} calculations were worked on; the queue is empty")
+    if failed:
+        say(f"{len(failed)} failed; alkaflow status says why")
+        raise typer.Exit(1)
+
+
+def status(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Name of a study; all by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is waiting, running, done and failed."""
+    from dataclasses import asdict
+
+    from alkaflow.launchpad import results
+    from alkaflow.launchpad.database import open_database
+
+    with open_database(load_settings()) as database:
+        known = database.calculations.distinct("studies")
+        if study is not None and study not in known:
+            raise UnknownNameError("submitted study", study, known)
+        found = results.status(database, study)
+    if as_json:
+        print_json(asdict(found))
+        return
+    if not found.counts:
+        print("nothing was submitted yet; try: alkaflow reproduce dicyanopyrazine")
+    for state, number in found.counts.items():
+        print(f"{state:<10} {number}")
+    for entry in found.running:
+        print(f"running    {entry['id']}  {entry['title']}: {_progress_text(entry)}")
+    for entry in found.failed:
+        print(f"failed     {entry['id']}  {entry['title']}: {entry.get('outcome')}: {entry.get('message')}")
+
+
+def table(
+    study: StudyArgument,
+    protocol: ProtocolOption = None,
+    site: SiteOption = None,
+    guest: GuestOption = None,
+    shipped: Annotated[
+        bool, typer.Option("--shipped", help="From the records in the package, computing nothing.")
+    ] = False,
+    style: FormatOption = "text",
+    output: OutputOption = None,
+) -> None:
+    """Print the table of a study from what is computed so far; exit code 0 only when every row is there."""
+    from alkaflow.launchpad import campaign
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.workflows import shipped_table
+
+    _check_output(style, output)
+    if shipped:
+        if site or guest:
+            raise BadInputError("--shipped prints the shipped table as it is; leave out --site and --guest")
+        result = shipped_table(study, protocol)
+    else:
+        settings = load_settings()
+        plan = _plan(study, protocol, site, guest)
+        with open_database(settings) as database:
+            result = campaign.table_of(database, settings, plan)
+    write_text(format_table(result, style), output)
+    if not result.complete:
+        say("not every row is computed")
+        raise typer.Exit(1)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "reproduce": reproduce,
+    "submit": submit,
+    "worker": worker,
+    "status": status,
+    "table": table,
+}
+
+
+def _plan(study: str, protocol: str | None, sites: list[str] | None, guests: list[str] | None) -> Plan:
+    from alkaflow.workflows import load_study, make_plan
+
+    source = load_study(study)
+    return make_plan(source.study, protocol, source.folder, sites, guests)
+
+
+def _check_output(style: str, output: Path | None) -> None:
+    """Refuse a format or a file that would fail after the work is done."""
+    if style not in FORMATS:
+        raise UnknownNameError("format", style, FORMATS)
+    if output is not None and not output.absolute().parent.is_dir():
+        raise BadInputError(f"cannot write {output}: there is no directory {output.absolute().parent}")
+
+
+def _describe(submission: Any, left: dict[str, float]) -> str:
+    total = len(left) + len(submission.done)
+    if not left:
+        return f"all {total} calculations are done already"
+    again = f", {len(submission.again)} failed before and are tried again" if submission.again else ""
+    done = f"{len(submission.done)} done already{again}"
+    return f"{total} calculations, {done}; about {duration(sum(left.values()))} to compute"
+
+
+def _print_plan(plan: Plan, settings: Settings, as_json: bool) -> None:
+    """Print every calculation of a plan with its estimated cost; asks the database only where it runs already."""
+    from alkaflow.launchpad import campaign
+
+    states, past = _known(plan, settings)
+    costs = campaign.costs(plan, settings, past)
+    rows = [
+        {
+            "id": i,
+            "title": plan.titles[i],
+            "level": str(given.level),
+            "state": states.get(i, "new"),
+            "basis_functions": costs[i].basis_functions,
+            "memory_mb": round(costs[i].memory_mb),
+            "seconds": round(costs[i].seconds, 1),
+        }
+        for i, given in plan.calculations.items()
+    ]
+    if as_json:
+        print_json({"study": plan.study.name, "protocol": plan.protocol, "level": plan.level, "calculations": rows})
+        return
+    print_columns(
+        ("id", "calculation", "level", "state", "functions", "memory", "time"),
+        [
+            (
+                r["id"],
+                r["title"],
+                r["level"],
+                r["state"],
+                r["basis_functions"] or "-",
+                f"{r['memory_mb']} MB",
+                duration(costs[str(r["id"])].seconds),
+            )
+            for r in rows
+        ],
+    )
+    left = sum(costs[str(r["id"])].seconds for r in rows if r["state"] != "COMPLETED")
+    peak = max(cost.memory_mb for cost in costs.values())
+    print(
+        f"{len(rows)} calculations, about {duration(left)} to compute, {peak:.0f} MB at the most; nothing was written"
+    )
+
+
+def _known(plan: Plan, settings: Settings) -> tuple[dict[str, str], list[Any]]:
+    from alkaflow.launchpad import campaign
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.mongod import EmbeddedMongod
+
+    if settings.mongodb_uri is None and not EmbeddedMongod(settings).is_running():
+        return {}, []
+    with open_database(settings, start=False) as database:
+        found = database.calculations.find({"_id": {"$in": list(plan.calculations)}}, {"state": 1})
+        return {d["_id"]: d["state"] for d in found}, campaign.past_records(database)
+
+
+def _progress_text(entry: dict[str, Any]) -> str:
+    progress = entry["progress"]
+    where = f"on {entry['host']} (process {entry['pid']})"
+    if not progress:
+        return f"starting {where}"
+    return (
+        f"{progress['stage']} {progress['step']}, E = {progress['energy_hartree']:.6f} Eh, "
+        f"{duration(progress['elapsed'])} {where}"
+    )

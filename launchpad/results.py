@@ -1,0 +1,96 @@
+"""Looking at what the database holds."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.launchpad.database import Database, Document
+from alkaflow.records import Record
+
+_SHORTEST_PREFIX = 4
+
+
+@dataclass(frozen=True)
+class Status:
+    """Counts by state, and the calculations that run or failed."""
+
+    counts: dict[str, int]
+    running: list[dict[str, Any]]
+    failed: list[dict[str, Any]]
+
+
+def status(database: Database, study: str | None = None) -> Status:
+    """Summarise the queue, of one study or of all."""
+    query: Document = {"studies": study} if study else {}
+    grouped = database.calculations.aggregate([{"$match": query}, {"$group": {"_id": "$state", "n": {"$sum": 1}}}])
+    running = [_running(d) for d in database.calculations.find(query | {"state": "RUNNING"})]
+    failed = [
+        {"id": d["_id"], "title": d["title"], "attempt": d["attempts"], **(d["failure"] or {})}
+        for d in database.calculations.find(query | {"state": "FIZZLED"})
+    ]
+    counts = {d["_id"]: int(d["n"]) for d in grouped}
+    return Status(dict(sorted(counts.items())), running, failed)
+
+
+def _running(document: Document) -> dict[str, Any]:
+    owner = document["claim"]["owner"] if document["claim"] else {}
+    return {
+        "id": document["_id"],
+        "title": document["title"],
+        "attempt": document["attempts"],
+        "progress": document["progress"],
+        "host": owner.get("host"),
+        "pid": owner.get("pid"),
+    }
+
+
+def list_results(database: Database, study: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
+    """List calculations with their energies [Hartree], oldest first."""
+    query: Document = {}
+    if study:
+        query["studies"] = study
+    if state:
+        query["state"] = state.upper()
+    documents = list(database.calculations.find(query).sort([("created", 1), ("_id", 1)]))
+    energies = {
+        d["_id"]: d["energy_hartree"]
+        for d in database.records.find({"_id": {"$in": [d["_id"] for d in documents]}}, {"energy_hartree": 1})
+    }
+    keys = ("step", "state", "level", "formula", "title", "studies", "parent")
+    return [
+        {"id": d["_id"], **{key: d[key] for key in keys}, "energy_hartree": energies.get(d["_id"])} for d in documents
+    ]
+
+
+def find_record(database: Database, calculation: str) -> Record:
+    """Return a record by id or by the beginning of one.
+
+    Raises
+    ------
+    UnknownNameError
+        No calculation of that id.
+    BadInputError
+        The beginning fits several, or the calculation has no record; says its state.
+    """
+    found = find_calculation(database, calculation)
+    record = database.record(found["_id"])
+    if record is None:
+        why = f": {found['failure']['outcome']}, {found['failure']['message']}" if found["failure"] else ""
+        raise BadInputError(f"calculation {found['_id']} ({found['title']}) has no record; it is {found['state']}{why}")
+    return record
+
+
+def find_calculation(database: Database, calculation: str) -> Document:
+    """Return the document of a calculation by id or by the beginning of one; see find_record for the errors."""
+    exact = database.calculations.find_one({"_id": calculation})
+    if exact is not None:
+        return exact
+    matches: list[Document] = []
+    if len(calculation) >= _SHORTEST_PREFIX and set(calculation) <= set("0123456789abcdef"):
+        matches = list(database.calculations.find({"_id": {"$gte": calculation, "$lt": calculation + "g"}}).limit(5))
+    if len(matches) > 1:
+        raise BadInputError(f"{calculation!r} fits several calculations: {', '.join(d['_id'] for d in matches)}")
+    if not matches:
+        known = (d["_id"] for d in database.calculations.find({}, {"_id": 1}).limit(1000))
+        raise UnknownNameError("calculation", calculation, known, hint="(alkaflow results list shows all)")
+    return matches[0]

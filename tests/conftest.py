@@ -1,0 +1,95 @@
+"""Shared fixtures: a clean environment, a real mongod, and a database of its own for each test."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from alkaflow.errors import ServiceError
+from alkaflow.launchpad.database import Database, open_database
+from alkaflow.launchpad.mongod import EmbeddedMongod
+from alkaflow.settings import Settings
+
+IN_CI = os.environ.get("ALKAFLOW_CI") == "1"
+
+
+def require_service(error: ServiceError) -> None:
+    """Skip a test whose service is absent on a user's machine; fail in CI, where it must be there."""
+    if IN_CI:
+        pytest.fail(f"a service is missing in CI: {error}")
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No settings of the user's reach a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in list(os.environ):
+            if variable.startswith("ALKAFLOW_") and variable != "ALKAFLOW_CI":
+                patch.delenv(variable)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("XDG_DATA_HOME", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a data directory whose mongod runs for the whole session."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
+    server = EmbeddedMongod(settings)
+    try:
+        server.start()
+    except ServiceError as error:
+        require_service(error)
+    yield settings
+    server.stop()
+    if not server.socket.is_relative_to(settings.data_dir):
+        for left in server.socket.parent.glob("*"):
+            left.unlink()
+        server.socket.parent.rmdir()
+
+
+@pytest.fixture
+def settings(served: Settings, tmp_path: Path) -> Settings:
+    """The session's mongod, a database name of the test's own."""
+    return served.model_copy(update={"database": f"test-{uuid.uuid4().hex[:12]}"})
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    """An empty database on the real mongod."""
+    with open_database(settings) as opened:
+        yield opened
+        opened.client.drop_database(settings.database)
+
+
+@pytest.fixture
+def cli_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Environment variables that point the command line at the test's database."""
+    monkeypatch.setenv("ALKAFLOW_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("ALKAFLOW_DATABASE", settings.database)
+    return settings
+
+
+SMALL_STUDY = """
+name: small
+title: Li above pyrazine
+hosts:
+  - name: pyrazine
+    builtin: pyrazine
+guests: [Li]
+sites: [face]
+protocol: screen
+published:
+  - {label: X1, host: pyrazine, guest: Li, site: face, value_ev: -0.5, tolerance_ev: 5.0}
+"""
+
+
+@pytest.fixture
+def small_study(tmp_path: Path) -> Path:
+    """A study that takes seconds."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL_STUDY, encoding="utf-8")
+    return path

