@@ -7,8 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from alkaflow.calculations import CalculationInput, Position
 from alkaflow.studies import Study
 
-PLAN_SCHEMA_VERSION = 1
-
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +53,7 @@ class PlanRow(_Part):
 class Plan(_Part):
     """Everything a study needs computed under a protocol."""
 
-    schema_version: Literal[1] = PLAN_SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     study: Study
     protocol: str
     level: str

@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from alkaflow.calculations import Position, Step
 from alkaflow.levels import Level
 
-RECORD_SCHEMA_VERSION = 1
-
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,7 +55,7 @@ class Provenance(_Part):
 class Record(_Part):
     """What a calculation found. Energies in Hartree, positions in Angstrom, dipole in debye."""
 
-    schema_version: Literal[1] = RECORD_SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     id: str
     recipe: int
     step: Step

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     )
     blas_kernel: str = Field(
         default="auto",
-        description="OPENBLAS_CORETYPE of calculations: 'auto' by the CPU flags, 'keep' the library's choice, or a name.",
+        description="OPENBLAS_CORETYPE of calculations: 'auto' by CPU flags, 'keep' the library's choice, or a name.",
     )
     lease_seconds: float = Field(
         default=120.0,

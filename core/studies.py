@@ -132,7 +132,8 @@ def _explained(error: ValidationError, path: Path) -> BadInputError:
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     location = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        model = {"hosts": HostEntry, "published": PublishedRow}.get(str(first["loc"][0]), Study)
+        models: dict[str, type[BaseModel]] = {"hosts": HostEntry, "published": PublishedRow}
+        model = models.get(str(first["loc"][0]), Study)
         if len(first["loc"]) == 1:
             model = Study
         parent = ".".join(str(part) for part in first["loc"][:-1])

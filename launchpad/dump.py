@@ -5,6 +5,7 @@ import json
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import bson
 
@@ -34,7 +35,8 @@ def dump(database: Database, path: Path) -> dict[str, int]:
         for name in sorted(database.db.list_collection_names()):
             if name in _SKIPPED or name.startswith("system."):
                 continue
-            data = b"".join(database.db[name].find_raw_batches({}))
+            batches: Any = database.db[name].find_raw_batches({})
+            data = b"".join(batches)
             counts[name] = sum(1 for _ in bson.decode_iter(data))
             members[name] = {"documents": counts[name], "sha256": sha256_of(data)}
             archive.writestr(f"{name}.bson", data)

@@ -50,7 +50,8 @@ def plane_normal(points: FloatArray) -> FloatArray:
     """Unit normal of the best plane through points, shape=(n, 3); its largest component is positive."""
     normal: FloatArray = np.linalg.svd(points - points.mean(axis=0))[2][2]
     largest = normal[int(np.argmax(np.abs(np.round(normal, 6))))]
-    return normal * np.sign(largest)
+    upward: FloatArray = normal * np.sign(largest)
+    return upward
 
 
 def ring_label(graph: BondGraph, ring: tuple[int, ...]) -> tuple[str, int]:

@@ -4,6 +4,7 @@ Each rule below yields candidates; candidates that a symmetry operation of the h
 of one site. Kinds served: ``bay``, ``corner``, ``end`` and ``face``.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -325,7 +326,7 @@ def _shared_place(positions: FloatArray, a: _Donor, b: _Donor, reach: float) -> 
 
 def _apex_height(gap: float, reach: float) -> float:
     """Height of an isosceles triangle over its base `gap`, with sides `reach`, never flatter than 0.5 Angstrom."""
-    return max(reach**2 - (gap / 2) ** 2, 0.25) ** 0.5
+    return math.sqrt(max(reach**2 - (gap / 2) ** 2, 0.25))
 
 
 def _unit_bonds(graph: BondGraph, atom: int) -> FloatArray:

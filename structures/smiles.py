@@ -1,5 +1,7 @@
 """Structures from SMILES, by RDKit: embedded with a fixed seed and relaxed with MMFF94 (UFF where it has no types)."""
 
+from typing import Any
+
 import numpy as np
 
 from alkaflow.errors import BadInputError
@@ -26,10 +28,10 @@ def from_smiles(smiles: str, name: str = "", flatten: bool = False) -> Structure
     BadInputError
         RDKit cannot read it, it has radical electrons or several pieces, or no conformer can be made.
     """
-    from rdkit import Chem, RDLogger
+    from rdkit import Chem, rdBase
 
-    RDLogger.DisableLog("rdApp.*")
-    molecule = Chem.MolFromSmiles(smiles)
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
         raise BadInputError(f"{smiles!r} is not a SMILES string that RDKit can read")
     if len(Chem.GetMolFrags(molecule)) > 1:
@@ -45,24 +47,24 @@ def from_smiles(smiles: str, name: str = "", flatten: bool = False) -> Structure
     return _embedded(Chem.AddHs(molecule), smiles, name or smiles, flatten)
 
 
-def _embedded(molecule: "object", smiles: str, name: str, flatten: bool) -> Structure:
+def _embedded(molecule: Any, smiles: str, name: str, flatten: bool) -> Structure:
     from rdkit import Chem
-    from rdkit.Chem import AllChem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
-    parameters = AllChem.ETKDGv3()
+    parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = _SEED
-    conformers = list(AllChem.EmbedMultipleConfs(molecule, _CONFORMERS, parameters))
+    conformers = list(rdDistGeom.EmbedMultipleConfs(molecule, _CONFORMERS, parameters))
     if not conformers:
         raise BadInputError(f"RDKit finds no conformer of SMILES {smiles!r}; give the structure as an XYZ file")
     optimise = (
-        AllChem.MMFFOptimizeMoleculeConfs
-        if AllChem.MMFFHasAllMoleculeParams(molecule)
-        else AllChem.UFFOptimizeMoleculeConfs
+        rdForceFieldHelpers.MMFFOptimizeMoleculeConfs
+        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule)
+        else rdForceFieldHelpers.UFFOptimizeMoleculeConfs
     )
     energies = [energy for _, energy in optimise(molecule, maxIters=5000)]
-    positions = [molecule.GetConformer(c).GetPositions() for c in conformers]  # type: ignore[attr-defined]
+    positions = [molecule.GetConformer(c).GetPositions() for c in conformers]
     cost = [_thickness(p) for p in positions] if flatten else energies
-    symbols = tuple(atom.GetSymbol() for atom in molecule.GetAtoms())  # type: ignore[attr-defined]
+    symbols = tuple(atom.GetSymbol() for atom in molecule.GetAtoms())
     best = positions[int(np.argmin(np.round(cost, 6)))]
     return Structure(symbols, best - best.mean(axis=0), Chem.GetFormalCharge(molecule), 0, name)
 

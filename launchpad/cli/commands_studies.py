@@ -95,12 +95,12 @@ def worker() -> None:
     from alkaflow.launchpad import campaign
     from alkaflow.launchpad.database import open_database
     from alkaflow.launchpad.results import status as status_of
-    from alkaflow.launchpad.worker import Worker
+    from alkaflow.launchpad.worker import Worker, usable_cores
     from alkaflow.workflows import calibrate, estimate
 
     settings = load_settings()
     with open_database(settings) as database:
-        threads = settings.threads or campaign.usable_cores()
+        threads = settings.threads or usable_cores()
         factor = calibrate(campaign.past_records(database))
         waiting = campaign.waiting_inputs(database)
         expected = {given.id: estimate(given, threads, factor).seconds for given in waiting}
