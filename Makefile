@@ -22,14 +22,17 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python $(SOURCES)
+	rm -rf build
 	$(VENV)/bin/python -m pip install --quiet ".[local]"
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/bin/python $(SOURCES)
+	rm -rf build
 	$(VENV)/bin/python -m pip install --quiet ".[local,test]"
 	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/bin/python $(SOURCES)
+	rm -rf build
 	$(VENV)/bin/python -m pip install --quiet ".[local,test,lint]"
 	touch $@
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import psutil
 from pydantic import ValidationError
+from pymongo.errors import PyMongoError
 
 from alkaflow.errors import CalculationError, ServiceError
 from alkaflow.files import sha256_of, write_atomically
@@ -205,9 +206,10 @@ class Worker:
                 self._watch(Event("progress", claim.id, claim.title, progress, seconds=time.monotonic() - begin))
             if time.monotonic() - last_beat > _HEARTBEAT_SECONDS:
                 last_beat = time.monotonic()
-                self._queue.heartbeat(claim, progress)
-                if keep_alive is not None:
-                    keep_alive()
+                with suppress(PyMongoError):  # an outage of the database stops no computation
+                    self._queue.heartbeat(claim, progress)
+                    if keep_alive is not None:
+                        keep_alive()
 
     def _outcome(self, code: int, claim: Claim, directory: Path) -> Record:
         """Turn what the child left into a record or a CalculationError."""

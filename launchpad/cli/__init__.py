@@ -35,7 +35,10 @@ def run(arguments: list[str], debug: bool = False) -> int:
     from alkaflow.launchpad.cli.app import app
 
     try:
-        return int(typer.main.get_command(app).main(arguments, prog_name="alkaflow", standalone_mode=False) or 0)
+        code = int(typer.main.get_command(app).main(arguments, prog_name="alkaflow", standalone_mode=False) or 0)
+        if code == INTERRUPTED:  # typer turns Ctrl-C into an exit code
+            raise KeyboardInterrupt
+        return code
     except ClickException as error:
         error.show()
         return error.exit_code
