@@ -34,23 +34,24 @@ def run(arguments: list[str], debug: bool = False) -> int:
 
     from alkaflow.launchpad.cli.app import app
 
-    try:
+    try:  # typer turns Ctrl-C into an exit code of its own, or lets it pass
         code = int(typer.main.get_command(app).main(arguments, prog_name="alkaflow", standalone_mode=False) or 0)
-        if code == INTERRUPTED:  # typer turns Ctrl-C into an exit code
-            raise KeyboardInterrupt
-        return code
     except ClickException as error:
         error.show()
-        return error.exit_code
-    except (Abort, KeyboardInterrupt, _Terminated) as stop:
-        _say("stopped; what was done is kept, and the same command goes on from there")
-        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
+        code = error.exit_code
+    except (Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except _Terminated:
+        code = TERMINATED
     except BrokenPipeError:
-        return 1
+        code = 1
     except Exception as error:
         if debug:
             raise
-        return _explain(error)
+        code = _explain(error)
+    if code in (INTERRUPTED, TERMINATED):
+        _say("stopped; what was done is kept, and the same command goes on from there")
+    return code
 
 
 def _explain(error: Exception) -> int:
