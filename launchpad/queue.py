@@ -263,11 +263,10 @@ class Queue:
         with self._exclusively():
             freed = self._free_dead_claims()
             self._unlock_workflows()
-            for document in self._db.calculations.find({"state": {"$ne": "COMPLETED"}}, {"_id": 1}):
-                if self._db.records.find_one({"_id": document["_id"]}, {"_id": 1}):
-                    self._finish(document["_id"])
-            unfinished = [d["_id"] for d in self._db.calculations.find({"state": {"$ne": "COMPLETED"}}, {"_id": 1})]
-            self._enqueue_missing(unfinished)
+            idle = [d["_id"] for d in self._db.calculations.find({"state": {"$nin": ["COMPLETED", "RUNNING"]}}, {"_id": 1})]
+            for document in self._db.records.find({"_id": {"$in": idle}}, {"_id": 1}):
+                self._finish(document["_id"])  # its worker died between the record and the state
+            self._enqueue_missing(idle)
             self._align_fireworks()
         return freed
 

@@ -5,12 +5,16 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from alkaflow.errors import ServiceError
 from alkaflow.launchpad.database import Database, open_database
 from alkaflow.launchpad.mongod import EmbeddedMongod
 from alkaflow.settings import Settings
+
+hypothesis.settings.register_profile("alkaflow", deadline=None)  # a busy machine is no fault in the code
+hypothesis.settings.load_profile("alkaflow")
 
 IN_CI = os.environ.get("ALKAFLOW_CI") == "1"
 

@@ -110,7 +110,7 @@ def signature(host: Structure, place: np.ndarray | None = None) -> Counter[tuple
 HOSTS = {name: load_host(name) for name in ("hatcn", "bipyrimidine", "N#CC(C#N)=C(C#N)C#N", "c1cnc2c(c1)ccc1cccnc12")}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.sampled_from(sorted(HOSTS)), st.integers(0, 10_000))
 def test_orientation_and_order_change_nothing(name: str, seed: int) -> None:
     host = HOSTS[name]
@@ -118,7 +118,7 @@ def test_orientation_and_order_change_nothing(name: str, seed: int) -> None:
     assert signature(moved) == signature(host, place)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.sampled_from(sorted(HOSTS)), st.integers(0, 10_000))
 def test_noise_changes_nothing(name: str, seed: int) -> None:
     host = HOSTS[name]
