@@ -263,7 +263,9 @@ class Queue:
         with self._exclusively():
             freed = self._free_dead_claims()
             self._unlock_workflows()
-            idle = [d["_id"] for d in self._db.calculations.find({"state": {"$nin": ["COMPLETED", "RUNNING"]}}, {"_id": 1})]
+            idle = [
+                d["_id"] for d in self._db.calculations.find({"state": {"$nin": ["COMPLETED", "RUNNING"]}}, {"_id": 1})
+            ]
             for document in self._db.records.find({"_id": {"$in": idle}}, {"_id": 1}):
                 self._finish(document["_id"])  # its worker died between the record and the state
             self._enqueue_missing(idle)
