@@ -23,7 +23,8 @@ def published_checks(entries: list[Entry]) -> list[Check]:
     """Derive the claims from the published values and judge each by the computed ones.
 
     For every host and guest: the sites bind in the published order. For every two guests: the gap between the two
-    best published sites is smaller for the same guest. ``open`` where a number is missing.
+    best published sites is smaller for the same guest. ``open`` where a number is missing or
+    its guest moved to another site.
     """
     published = [entry for entry in entries if entry[4] is not None]
     checks = [check for group in _groups(published) if (check := _order_check(group)) is not None]
@@ -49,7 +50,7 @@ def _order_check(group: list[Entry]) -> Check | None:
     values = [entry[3] for entry in group]
     known = [value for value in values if value is not None]
     if len(known) < len(values):
-        return Check(claim=claim, verdict="open", computed="not all computed")
+        return Check(claim=claim, verdict="open", computed="not all there")
     holds = all(a < b for a, b in pairwise(known))
     return Check(
         claim=claim,
@@ -67,7 +68,7 @@ def _gap_check(one: list[Entry], other: list[Entry]) -> Check | None:
     claim = f"{host}: gap between {sites} is smaller for {small[0][1]} than for {large[0][1]}"
     gap_small, gap_large = _gap(small, 3), _gap(large, 3)
     if gap_small is None or gap_large is None:
-        return Check(claim=claim, verdict="open", computed="not all computed")
+        return Check(claim=claim, verdict="open", computed="not all there")
     holds = gap_small < gap_large
     return Check(claim=claim, verdict="holds" if holds else "fails", computed=f"{gap_small:.2f} and {gap_large:.2f}")
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 
 from alkaflow.analysis.table import Table, TableRow
@@ -81,8 +82,8 @@ def _markdown(table: Table) -> str:
     return "\n".join([f"**{_heading(table)}**", "", *body, "", *(f"- {note}" for note in _notes(table))]) + "\n"
 
 
-_CSV_FIELDS = ("label", "host", "guest", "site_kind", "site_label", "start_site", "final_site", "computed_ev",
-               "published_ev", "difference_ev", "tolerance_ev", "verdict", "multiplicity", "s_squared",
+_CSV_FIELDS = ("label", "host", "guest", "site_kind", "site_label", "start_site", "final_site", "final_label",
+               "computed_ev", "published_ev", "difference_ev", "tolerance_ev", "verdict", "multiplicity", "s_squared",
                "protocol", "level")  # fmt: skip
 
 
@@ -90,10 +91,12 @@ def _csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     schemes = sorted({scheme for row in table.rows for scheme in row.guest_charge})
-    writer.writerow([*_CSV_FIELDS, *(f"guest_charge_{scheme}" for scheme in schemes)])
+    legs = ("complex", "host", "guest")
+    writer.writerow([*_CSV_FIELDS, *(f"guest_charge_{s}" for s in schemes), *(f"{leg}_id" for leg in legs)])
     for row in table.rows:
         values = row.model_dump()
-        writer.writerow([*(values[field] for field in _CSV_FIELDS), *(row.guest_charge.get(s) for s in schemes)])
+        charges, ids = [row.guest_charge.get(s) for s in schemes], [row.calculations[leg] for leg in legs]
+        writer.writerow([*(values[field] for field in _CSV_FIELDS), *charges, *ids])
     return buffer.getvalue()
 
 
@@ -111,22 +114,27 @@ def _escaped(text: str) -> str:
 
 
 def _latex(table: Table) -> str:
-    """A booktabs table: label, guest, site, computed, published, difference."""
+    """A booktabs table with all columns; the notes are comments."""
+    heading, *rows = table_cells(table)
     lines = [
         r"% needs \usepackage{booktabs}",
+        *(f"% {note}" for note in _notes(table)),
         r"\begin{table}",
         rf"\caption{{{_escaped(_heading(table))}. {_escaped(table.level)}.}}",
-        r"\begin{tabular}{lllrrr}",
+        rf"\begin{{tabular}}{{{'l' * len(heading)}}}",
         r"\toprule",
-        r"label & guest & site & computed / eV & published / eV & difference / eV \\",
+        _latex_line(heading),
         r"\midrule",
+        *(_latex_line(row) for row in rows),
     ]
-    for row in table.rows:
-        numbers = (_number(row.computed_ev), _number(row.published_ev), _number(row.difference_ev, "+.2f"))
-        cells = [_escaped(row.label), _escaped(row.guest), _escaped(row.site_label)]
-        cells += [f"${number}$" if number != "-" else "--" for number in numbers]
-        lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _latex_line(cells: tuple[str, ...]) -> str:
+    def cell(text: str) -> str:
+        return f"${text}$" if re.fullmatch(r"[+-]?\d+\.?\d*", text) else _escaped(text)
+
+    return " & ".join(map(cell, cells)) + r" \\"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

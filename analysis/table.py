@@ -26,6 +26,7 @@ class TableRow(BaseModel):
     guest: str
     site_kind: str
     site_label: str
+    site_multiplicity: int = Field(description="number of symmetry-equivalent places")
     start_site: str
     final_site: str | None = Field(description="site id after relaxation; null when unknown, elsewhere or dissociated")
     final_label: str
@@ -84,7 +85,12 @@ def build_table(plan: Plan, records: Mapping[str, Record], problems: Mapping[str
         protocol=plan.protocol,
         level=plan.level,
         rows=rows,
-        checks=published_checks([(r.host, r.guest, r.site_label, r.computed_ev, r.published_ev) for r in rows]),
+        checks=published_checks(
+            [
+                (r.host, r.guest, r.site_label, None if r.verdict == "guest moved" else r.computed_ev, r.published_ev)
+                for r in rows
+            ]
+        ),
     )
 
 
@@ -98,13 +104,15 @@ def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapp
         except MismatchError as error:
             problem = str(error)
     final_site, final_label, moved = _final_site(plan, row, complex_)
-    difference = computed - row.published_ev if computed is not None and row.published_ev is not None else None
+    comparable = computed is not None and row.published_ev is not None and not moved
+    difference = computed - row.published_ev if comparable else None  # type: ignore[operator]
     return TableRow(
         label=row.label,
         host=row.host,
         guest=row.guest,
         site_kind=row.site_kind,
         site_label=row.site_label,
+        site_multiplicity=row.site_multiplicity,
         start_site=row.site,
         final_site=final_site,
         final_label=final_label,

@@ -29,6 +29,11 @@ class Convergence(_Part):
     energy_change: float | None = Field(default=None, description="of the last cycle [Hartree]")
     orbital_gradient: float | None = Field(default=None, description="norm after the last cycle")
     max_force: float | None = Field(default=None, description="largest force on an atom [eV/Angstrom]")
+    symmetry_operations: int | None = Field(
+        default=None,
+        description="kept by a relaxation, identity included; more than 1: a stationary point among "
+        "structures of that symmetry, not shown to be a minimum among all",
+    )
     grid_electrons: float | None = Field(default=None, description="electrons found on the integration grid")
     corrections: list[dict[str, Any]] = Field(default_factory=list, description="what was tried, custodian's shape")
 

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(
         default=120.0,
-        gt=0,
+        ge=15,
         description="A claim on another host counts as dead after this long without a sign [s].",
     )
 

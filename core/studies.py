@@ -21,7 +21,7 @@ class HostEntry(BaseModel):
     builtin: str | None = None
     smiles: str | None = None
     file: str | None = Field(default=None, description="path of an XYZ file, relative to the study file")
-    charge: int = 0
+    charge: int | None = Field(default=None, description="default: what the source says; neutral for built-in hosts")
     multiplicity: int | None = Field(default=None, ge=1, description="default: the lowest")
 
     @model_validator(mode="after")
@@ -72,12 +72,12 @@ class Study(BaseModel):
     protocol: str
     published: list[PublishedRow] = Field(default_factory=list)
     level: str | None = None
-    guests_per_complex: int = 1
-    energies: str = "stepwise"
-    reference: str = "atom"
-    counterpoise: bool = False
-    multiplicities: list[int] | None = None
-    solvent: str | None = None
+    guests_per_complex: Any = 1
+    energies: Any = "stepwise"
+    reference: Any = "atom"
+    counterpoise: Any = False
+    multiplicities: Any = None
+    solvent: Any = None
 
     @model_validator(mode="after")
     def _served_and_consistent(self) -> "Study":

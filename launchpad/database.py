@@ -144,7 +144,8 @@ def open_database(settings: Settings, start: bool = True) -> Iterator[Database]:
     except PyMongoError as error:
         where = "mongodb_uri" if settings.mongodb_uri else "the embedded mongod"
         raise ServiceError(
-            f"the database ({where}) does not answer: {type(error).__name__}; run: alkaflow doctor"
+            f"the database ({where}) does not answer ({type(error).__name__}); run: alkaflow doctor; "
+            "what was computed is kept, and the same command goes on from there"
         ) from error
     finally:
         if database is not None:

@@ -95,7 +95,8 @@ def _packages() -> Iterator[Finding]:
             found[name] = version(name)
         except PackageNotFoundError:
             yield Finding("packages", "problem", f"{name} is not installed", f"pip install {name}")
-    yield Finding("packages", "ok", ", ".join(f"{name} {number}" for name, number in found.items()))
+    if len(found) == len(_PACKAGES):
+        yield Finding("packages", "ok", ", ".join(f"{name} {number}" for name, number in found.items()))
 
 
 def _configuration(settings: Settings) -> Finding:

@@ -67,7 +67,8 @@ def restore(database: Database, path: Path) -> dict[str, int]:
             "the database is not empty; restore into a fresh one: set ALKAFLOW_DATA_DIR or ALKAFLOW_DATABASE"
         )
     counts: dict[str, int] = {}
-    for name, data in collections.items():
+    # The collections that make a database count as not empty come last: a restore that was killed can be repeated.
+    for name, data in sorted(collections.items(), key=lambda item: item[0] in ("calculations", "records")):
         documents = list(bson.decode_iter(data))
         database.db[name].delete_many({})
         for first in range(0, len(documents), _BATCH):
@@ -83,6 +84,7 @@ def _read(path: Path) -> dict[str, bytes]:
             manifest = json.loads(archive.read(_MANIFEST))
             members = manifest["collections"]
             collections = {name: archive.read(f"{name}.bson") for name in members}
+            hashes = {name: str(members[name]["sha256"]) for name in members}
             newer = manifest["schema_version"] > SCHEMA_VERSION
     except OSError as error:
         raise BadInputError(f"cannot read {path}: {error.strerror}") from None
@@ -91,6 +93,6 @@ def _read(path: Path) -> dict[str, bytes]:
     if newer:
         raise BadInputError(f"{path} was written by a newer alkaflow; update this one first")
     for name, data in collections.items():
-        if sha256_of(data) != members[name]["sha256"]:
+        if sha256_of(data) != hashes[name]:
             raise BadInputError(f"{path} is damaged: collection {name} does not match its hash")
     return collections

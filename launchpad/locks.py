@@ -56,18 +56,17 @@ def lock(database: Database, name: str, lease_seconds: float, wait_seconds: floa
 
 
 def _try_to_take(database: Database, name: str, token: str, lease_seconds: float) -> bool:
-    held = database.locks.find_one({"_id": name})
     fields: Document = {
         "token": token,
         "owner": {"$literal": Owner.this_process().model_dump()},
         "expires": _in(lease_seconds),
     }
+    held = database.locks.find_one({"_id": name})
     if held is None:
         try:
-            database.locks.insert_one({"_id": name, "token": token, "owner": Owner.this_process().model_dump()})
+            database.locks.update_one({"_id": name, "token": token}, [{"$set": fields}], upsert=True)
         except DuplicateKeyError:
             return False
-        database.locks.update_one({"_id": name, "token": token}, [{"$set": {"expires": _in(lease_seconds)}}])
         return True
     free: Document = {"_id": name, "token": held["token"]}
     owner = owner_of(held)

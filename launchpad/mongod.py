@@ -6,6 +6,7 @@ It opens no TCP port. It is started on demand and stays until ``alkaflow db stop
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -41,7 +42,7 @@ class EmbeddedMongod:
         self._settings = settings
         self.directory = settings.data_dir / "db"
         self.log = self.directory / "mongod.log"
-        self._pid_file = self.directory / "mongod.pid"
+        self._data = self.directory / "data"
 
     @property
     def socket(self) -> Path:
@@ -58,13 +59,13 @@ class EmbeddedMongod:
         return f"mongodb://{quote(str(self.socket), safe='')}/"
 
     def pid(self) -> int | None:
-        """Process id of the running mongod, or None."""
+        """Process id of the mongod that holds the data, answering or not; None where there is none."""
         try:
-            pid = int(self._pid_file.read_text(encoding="ascii"))
+            pid = int((self._data / "mongod.lock").read_text(encoding="ascii"))
             command = psutil.Process(pid).cmdline()
         except (OSError, ValueError, psutil.Error):
             return None
-        return pid if str(self.directory / "data") in command else None
+        return pid if str(self._data) in command else None
 
     def is_running(self) -> bool:
         """Whether mongod runs and answers."""
@@ -82,7 +83,8 @@ class EmbeddedMongod:
             return False
         binary = find_mongod(self._settings)
         with self._exclusively():
-            if self.is_running():
+            if self.pid() is not None:  # a slow one, or one that was just started
+                self._wait_until_it_answers()
                 return False
             _make_private(self.socket.parent)
             with suppress(FileNotFoundError):
@@ -103,28 +105,23 @@ class EmbeddedMongod:
         if pid is None:
             return False
         process = psutil.Process(pid)
-        # The connection drops as mongod goes: that is the answer.
-        with suppress(PyMongoError), self._client(5.0) as client:
-            client.admin.command("shutdown")
+        process.terminate()  # mongod shuts down cleanly on SIGTERM
         try:
             process.wait(_STOP_SECONDS)
         except psutil.TimeoutExpired:
             raise ServiceError(f"mongod (process {pid}) does not stop; its log: {self.log}") from None
-        self._pid_file.unlink(missing_ok=True)
         return True
 
     def _launch(self, binary: Path) -> None:
-        data = self.directory / "data"
-        _make_private(data)
+        _make_private(self._data)
         command = [
             str(binary),
-            *("--dbpath", str(data)),
+            *("--dbpath", str(self._data)),
             *("--bind_ip", str(self.socket)),
             *("--unixSocketPrefix", str(self.socket.parent)),
             *("--filePermissions", "0600"),
             *("--wiredTigerCacheSizeGB", str(self._settings.mongod_cache_gb)),
             *("--logpath", str(self.log), "--logappend"),
-            *("--pidfilepath", str(self._pid_file)),
             "--fork",
         ]
         try:
@@ -140,14 +137,18 @@ class EmbeddedMongod:
             raise ServiceError(f"cannot run {binary}: {error.strerror}; {INSTALL_HINT}") from None
         except subprocess.TimeoutExpired:
             raise ServiceError(f"{binary} did not come up in {_START_SECONDS:.0f} s; its log: {self.log}") from None
-        if done.returncode != 0 and not self._held_by_another():
-            lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-            reason = lines[0] if lines else f"exit code {done.returncode}"
-            raise ServiceError(f"{binary} does not start: {reason}; its log: {self.log}")
+        if done.returncode != 0:
+            raise ServiceError(f"{binary} does not start: {self._reason(done)}; its log: {self.log}")
 
-    def _held_by_another(self) -> bool:
-        """Whether the data belongs to a mongod that another process is starting at this moment."""
-        return self.pid() is not None
+    def _reason(self, done: "subprocess.CompletedProcess[str]") -> str:
+        """Why mongod did not start: the last error of its log, else what it printed."""
+        with suppress(OSError, ValueError, KeyError):
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-50:]
+            errors = [entry for entry in map(json.loads, lines) if entry["s"] in ("E", "F")]
+            if errors:
+                return f"{errors[-1]['msg']} {errors[-1].get('attr', '')}"
+        said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        return said[0] if said else f"exit code {done.returncode}"
 
     def _wait_until_it_answers(self) -> None:
         until = time.monotonic() + _START_SECONDS
@@ -179,7 +180,6 @@ class EmbeddedMongod:
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
         """One starter at a time; the lock goes with its process."""
-        _make_private(self._settings.data_dir)
         _make_private(self.directory)
         with (self.directory / "start.lock").open("w", encoding="ascii") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)

@@ -15,6 +15,7 @@ class Owner(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     host: str
+    machine: str = ""
     boot: str
     namespace: str
     pid: int
@@ -26,6 +27,7 @@ class Owner(BaseModel):
         pid = os.getpid()
         return cls(
             host=socket.gethostname(),
+            machine=_machine(),
             boot=_boot(),
             namespace=_namespace(),
             pid=pid,
@@ -34,10 +36,10 @@ class Owner(BaseModel):
 
     def is_alive(self) -> bool | None:
         """True or False where this machine can tell; None for a process on another host or in another container."""
-        if self.host != socket.gethostname():
+        if self.host != socket.gethostname() or self.machine != _machine():
             return None
         if self.boot != _boot():
-            return False
+            return False if self.machine else None  # without a machine's identity it may be a namesake
         if self.namespace != _namespace():
             return None
         return _start_ticks(self.pid) == self.started
@@ -49,6 +51,15 @@ class Owner(BaseModel):
 def owner_of(document: dict[str, Any] | None) -> Owner | None:
     """Read the owner out of a claim or lock document."""
     return Owner.model_validate(document["owner"]) if document else None
+
+
+@cache
+def _machine() -> str:
+    """Identity of the installation; empty where there is none."""
+    try:
+        return Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 @cache

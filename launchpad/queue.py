@@ -91,7 +91,7 @@ class Queue:
             "level": str(given.level),
             "formula": formula_of(given.symbols),
             "parent": given.parent,
-            "state": "WAITING" if given.parent else "READY",
+            "state": "WAITING" if given.parent and not self._has_record(given.parent) else "READY",
             "claim": None,
             "attempts": 0,
             "failure": None,
@@ -106,6 +106,7 @@ class Queue:
         found = self._db.calculations.find({"_id": {"$in": order}, "state": {"$ne": "COMPLETED"}})
         documents = {d["_id"]: d for d in found}
         wanted = {i: documents[i] for i in order if i in documents}
+        self._drop_orphans(list(wanted))
         known = {
             d["name"]: d["fw_id"]
             for d in self._fireworks.find({"name": {"$in": list(wanted)}}, {"name": 1, "fw_id": 1})
@@ -122,6 +123,15 @@ class Queue:
             else:
                 self._db.fireworks.append_wf(workflow, [parent])
 
+    def _drop_orphans(self, names: list[str]) -> None:
+        """Remove fireworks without a workflow: a submission was killed between FireWorks' two inserts."""
+        numbers = [d["fw_id"] for d in self._fireworks.find({"name": {"$in": names}}, {"fw_id": 1})]
+        workflows = self._db.fireworks.workflows.find({"nodes": {"$in": numbers}}, {"nodes": 1})
+        housed = {node for workflow in workflows for node in workflow["nodes"]}
+        orphans = [number for number in numbers if number not in housed]
+        if orphans:
+            self._fireworks.delete_many({"fw_id": {"$in": orphans}})
+
     def _add_children(self, parent: str, missing: dict[str, Document], chain: dict[str, Firework]) -> None:
         for child, document in missing.items():
             if document["parent"] == parent:
@@ -130,7 +140,7 @@ class Queue:
 
     def _unfinished_firework(self, parent: str | None) -> int | None:
         """The firework to wait for; none where there is no parent or it is done."""
-        if parent is None or self._db.records.find_one({"_id": parent}, {"_id": 1}):
+        if parent is None or self._has_record(parent):
             return None
         found = self._fireworks.find_one({"name": parent}, {"fw_id": 1})
         return int(found["fw_id"]) if found else None
@@ -215,7 +225,7 @@ class Queue:
             return False
         self._db.insert_record(record)
         self._end_launch(claim, "COMPLETED")
-        self._finish(claim.id)
+        self._finish(self._mine(claim))
         return True
 
     def fail(self, claim: Claim, outcome: str, message: str, directory: str) -> bool:
@@ -237,12 +247,12 @@ class Queue:
             self._log_attempt(claim.id, claim.attempt, "released", reason)
             self._rerun_firework(claim.id)
 
-    def _finish(self, calculation: str) -> None:
-        """Mark a calculation done and its children ready."""
-        self._db.calculations.update_one(
-            {"_id": calculation}, {"$set": {"state": "COMPLETED", "claim": None, "failure": None}}
-        )
-        self._db.calculations.update_many({"parent": calculation, "state": "WAITING"}, {"$set": {"state": "READY"}})
+    def _finish(self, query: Document) -> None:
+        """Mark a calculation done, if the query still fits it, and its children ready."""
+        done = {"state": "COMPLETED", "claim": None, "failure": None}
+        if self._db.calculations.update_one(query, {"$set": done}).matched_count:
+            children = {"parent": query["_id"], "state": "WAITING"}
+            self._db.calculations.update_many(children, {"$set": {"state": "READY"}})
 
     def _end_launch(self, claim: Claim, state: str) -> None:
         if claim.launch is not None:
@@ -267,23 +277,30 @@ class Queue:
                 d["_id"] for d in self._db.calculations.find({"state": {"$nin": ["COMPLETED", "RUNNING"]}}, {"_id": 1})
             ]
             for document in self._db.records.find({"_id": {"$in": idle}}, {"_id": 1}):
-                self._finish(document["_id"])  # its worker died between the record and the state
+                # its worker died between the record and the state
+                self._finish({"_id": document["_id"], "claim": None})
+            for document in self._db.calculations.find({"state": "WAITING", "claim": None}, {"parent": 1}):
+                if self._has_record(document["parent"]):
+                    self._db.calculations.update_one(
+                        {"_id": document["_id"], "state": "WAITING"}, {"$set": {"state": "READY"}}
+                    )
             self._enqueue_missing(idle)
             self._align_fireworks()
         return freed
 
     def _free_dead_claims(self) -> list[str]:
         freed = []
-        for document in self._db.calculations.find({"state": "RUNNING"}):
+        for document in self._db.calculations.find({"claim": {"$ne": None}}):
             claim = document["claim"]
             owner = owner_of(claim)
             alive = owner.is_alive() if owner else False
             if alive:
                 continue
-            query: Document = {"_id": document["_id"], "claim.token": claim["token"] if claim else None}
+            query: Document = {"_id": document["_id"], "claim.token": claim["token"]}
             if alive is None:
                 query["$expr"] = {"$lt": ["$claim.expires", "$$NOW"]}
-            update = {"$set": {"state": "READY", "claim": None, "progress": None}}
+            state = "READY" if document["state"] == "RUNNING" else document["state"]
+            update = {"$set": {"state": state, "claim": None, "progress": None}}
             if self._db.calculations.update_one(query, update).modified_count:
                 self._log_attempt(document["_id"], document["attempts"], "lost", f"{owner} is gone")
                 freed.append(document["_id"])
@@ -298,23 +315,42 @@ class Queue:
 
     def _align_fireworks(self) -> None:
         """Bring every firework to the state of its calculation."""
-        for document in self._db.calculations.find({"state": {"$ne": "RUNNING"}}, {"state": 1}):
-            firework = self._fireworks.find_one({"name": document["_id"]}, {"state": 1, "fw_id": 1})
-            if firework is None:
-                continue
-            ours, theirs = document["state"], firework["state"]
-            if ours == "COMPLETED" and theirs != "COMPLETED":
-                self._complete_firework(int(firework["fw_id"]), theirs)
-            elif ours in ("READY", "WAITING") and theirs in ("RUNNING", "RESERVED", "FIZZLED", "COMPLETED"):
-                self._db.fireworks.rerun_fw(int(firework["fw_id"]))
+        ours = {d["_id"]: d["state"] for d in self._db.calculations.find({"state": {"$ne": "RUNNING"}}, {"state": 1})}
+        # COMPLETED on both sides is most of an old database, and settled.
+        open_names = [name for name, state in ours.items() if state != "COMPLETED"]
+        query = {"$or": [{"state": {"$ne": "COMPLETED"}}, {"name": {"$in": open_names}}]}
+        for firework in self._fireworks.find(query, {"name": 1, "state": 1, "fw_id": 1}):
+            if firework["name"] in ours and firework["state"] != ours[firework["name"]]:
+                self._align(firework["name"], int(firework["fw_id"]))
 
-    def _complete_firework(self, fw_id: int, state: str) -> None:
-        """Complete a firework whose calculation is done, by a launch of its own."""
-        if state not in ("READY", "RESERVED"):
-            self._db.fireworks.rerun_fw(fw_id)
-        launched, launch = self._db.fireworks.checkout_fw(self._worker, "", fw_id=fw_id)
-        if launched is not None:
-            self._db.fireworks.complete_launch(launch, FWAction(), "COMPLETED")
+    def _align(self, calculation: str, fw_id: int) -> None:
+        """Bring one firework to the state of its calculation, held meanwhile so that nobody claims it."""
+        token = uuid.uuid4().hex
+        hold = {"token": token, "owner": {"$literal": Owner.this_process().model_dump()}, "expires": self._expiry()}
+        free = {"_id": calculation, "claim": None, "state": {"$ne": "RUNNING"}}
+        held = self._db.calculations.find_one_and_update(free, [{"$set": {"claim": hold}}])
+        if held is None:
+            return
+        try:
+            ours, theirs = held["state"], self._firework_state(fw_id)
+            if theirs != ours and theirs not in ("READY", "WAITING"):
+                self._db.fireworks.rerun_fw(fw_id)  # archives its launches
+            if ours == "COMPLETED" and theirs != "COMPLETED":
+                self._set_firework_state(fw_id, "READY")
+                _, launch = self._db.fireworks.checkout_fw(self._worker, "", fw_id=fw_id)
+                self._db.fireworks.complete_launch(launch, FWAction(), "COMPLETED")
+            elif self._firework_state(fw_id) != ours:
+                self._set_firework_state(fw_id, ours)
+        finally:
+            mine = {"_id": calculation, "claim.token": token}
+            self._db.calculations.update_one(mine, {"$set": {"claim": None}})
+
+    def _firework_state(self, fw_id: int) -> str:
+        return str(self._fireworks.find_one({"fw_id": fw_id}, {"state": 1})["state"])
+
+    def _set_firework_state(self, fw_id: int, state: str) -> None:
+        self._fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": state}})
+        self._db.fireworks.workflows.update_one({"nodes": fw_id}, {"$set": {f"fw_states.{fw_id}": state}})
 
     def _rerun_firework(self, calculation: str) -> None:
         firework = self._fireworks.find_one({"name": calculation}, {"fw_id": 1, "state": 1})
@@ -329,9 +365,12 @@ class Queue:
             self._db.calculations.find({"_id": {"$in": list(ids)}, "state": {"$nin": ["COMPLETED", "FIZZLED"]}})
         )
 
-    def claimable(self, only: Collection[str]) -> bool:
-        """Whether FireWorks has any of the ids ready."""
-        return self._fireworks.find_one({"state": "READY", "name": {"$in": list(only)}}, {"_id": 1}) is not None
+    def claimable(self, only: Collection[str] | None = None) -> bool:
+        """Whether any calculation, or any of the ids, could be claimed now."""
+        query: Document = {"state": "READY"} | ({} if only is None else {"name": {"$in": list(only)}})
+        names = [d["name"] for d in self._fireworks.find(query, {"name": 1})]
+        free = {"_id": {"$in": names}, "claim": None, "state": {"$in": ["READY", "WAITING"]}}
+        return self._db.calculations.find_one(free, {"_id": 1}) is not None
 
     def problems(self, ids: Collection[str]) -> dict[str, str]:
         """Sentences on the ids that failed."""
@@ -345,9 +384,12 @@ class Queue:
         """Ready again, or waiting where the parent has no record yet."""
         document = self._db.calculations.find_one({"_id": calculation}, {"parent": 1})
         parent = document["parent"] if document else None
-        waits = parent is not None and not self._db.records.find_one({"_id": parent}, {"_id": 1})
+        waits = parent is not None and not self._has_record(parent)
         update = {"state": "WAITING" if waits else "READY", "claim": None, "failure": None}
         self._db.calculations.update_one({"_id": calculation}, {"$set": update})
+
+    def _has_record(self, calculation: str) -> bool:
+        return self._db.records.find_one({"_id": calculation}, {"_id": 1}) is not None
 
     @property
     def _fireworks(self) -> Any:

@@ -5,9 +5,8 @@ from typing import Any
 
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.launchpad.database import Database, Document
+from alkaflow.launchpad.owner import owner_of
 from alkaflow.records import Record
-
-_SHORTEST_PREFIX = 4
 
 
 @dataclass(frozen=True)
@@ -17,6 +16,14 @@ class Status:
     counts: dict[str, int]
     running: list[dict[str, Any]]
     failed: list[dict[str, Any]]
+
+
+def known_study(database: Database, name: str) -> str:
+    """Return the name of a study that was submitted; raise UnknownNameError for another."""
+    known = database.calculations.distinct("studies")
+    if name not in known:
+        raise UnknownNameError("submitted study", name, known)
+    return name
 
 
 def status(database: Database, study: str | None = None) -> Status:
@@ -33,14 +40,15 @@ def status(database: Database, study: str | None = None) -> Status:
 
 
 def _running(document: Document) -> dict[str, Any]:
-    owner = document["claim"]["owner"] if document["claim"] else {}
+    owner = owner_of(document["claim"])
     return {
         "id": document["_id"],
         "title": document["title"],
         "attempt": document["attempts"],
         "progress": document["progress"],
-        "host": owner.get("host"),
-        "pid": owner.get("pid"),
+        "host": owner.host if owner else None,
+        "pid": owner.pid if owner else None,
+        "alive": owner.is_alive() if owner else False,
     }
 
 
@@ -86,7 +94,7 @@ def find_calculation(database: Database, calculation: str) -> Document:
     if exact is not None:
         return exact
     matches: list[Document] = []
-    if len(calculation) >= _SHORTEST_PREFIX and set(calculation) <= set("0123456789abcdef"):
+    if calculation and set(calculation) <= set("0123456789abcdef"):
         matches = list(database.calculations.find({"_id": {"$gte": calculation, "$lt": calculation + "g"}}).limit(5))
     if len(matches) > 1:
         raise BadInputError(f"{calculation!r} fits several calculations: {', '.join(d['_id'] for d in matches)}")

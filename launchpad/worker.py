@@ -25,6 +25,7 @@ from pymongo.errors import PyMongoError
 from alkaflow.errors import CalculationError, ServiceError
 from alkaflow.files import sha256_of, write_atomically
 from alkaflow.launchpad.database import Database, open_database
+from alkaflow.launchpad.locks import LockedError
 from alkaflow.launchpad.queue import Claim, Queue
 from alkaflow.records import Record
 from alkaflow.settings import Settings, load_settings
@@ -39,6 +40,11 @@ _GRACE_SECONDS = 5.0
 _FREE_DISK_MB = 200
 _LOG_FILE = "output.log"
 _SCRATCH = "scratch"
+_DELIVERY_SECONDS = 3600.0
+
+
+class _ClaimLostError(Exception):
+    """Another worker holds the calculation by now."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +100,14 @@ class Worker:
                 time.sleep(_IDLE_SECONDS)
 
     def _others_work_on(self, only: Collection[str] | None) -> bool:
-        """Whether to wait: another worker has some of it; what dead ones held is freed on the way."""
-        if only is None:
-            return bool(self._queue.repair())
-        open_ones = self._queue.unfinished(only)
-        if not open_ones:
-            return False
-        if self._queue.repair() or self._queue.claimable(only):
+        """Whether to go on: something became free, or another worker has some of it."""
+        with suppress(LockedError):  # somebody else is repairing
+            if self._queue.repair():
+                return True
+        if self._queue.claimable(only):
             return True
+        if only is None:
+            return False
         running = [d for d in self._queue.unfinished(only) if d["state"] == "RUNNING"]
         for document in running:
             self._watch(Event("waiting", document["_id"], document["title"], document["progress"]))
@@ -114,41 +120,52 @@ class Worker:
         """
         begin = time.monotonic()
         self._watch(Event("started", claim.id, claim.title))
+        directory = self._directory(claim)
         try:
-            directory = self._directory(claim)
-            record = self._finished_earlier(claim)
-            if record is None:
-                record = self._compute(claim, directory, keep_alive)
+            record = self._finished_earlier(claim) or self._compute(claim, directory, keep_alive)
+            self._deliver(claim, record)
         except CalculationError as error:
-            self._queue.fail(claim, error.outcome, str(error), str(self._directory(claim)))
+            self._queue.fail(claim, error.outcome, str(error), str(directory))
             self._watch(Event("failed", claim.id, claim.title, message=f"{error.outcome}: {error}"))
             return False
+        except _ClaimLostError:
+            self._watch(Event("failed", claim.id, claim.title, message="another worker has taken it over"))
+            return False
         except BaseException as error:
-            self._queue.release(claim, type(error).__name__)
+            with suppress(PyMongoError):  # without a database the claim is found dead later
+                self._queue.release(claim, type(error).__name__)
             raise
-        delivered = self._queue.complete(claim, record)
-        seconds = time.monotonic() - begin
-        if delivered:
-            self._tidy(claim.id)
-            self._watch(
-                Event(
-                    "completed",
-                    claim.id,
-                    claim.title,
-                    message=f"{record.energy_hartree:.6f}",
-                    seconds=seconds,
-                )
-            )
-        else:
-            self._watch(
-                Event(
-                    "failed",
-                    claim.id,
-                    claim.title,
-                    message=f"the claim was lost; its result is in {directory}",
-                )
-            )
-        return delivered
+        self._tidy(claim.id)
+        energy, seconds = f"{record.energy_hartree:.6f}", time.monotonic() - begin
+        self._watch(Event("completed", claim.id, claim.title, message=energy, seconds=seconds))
+        return True
+
+    def _deliver(self, claim: Claim, record: Record) -> None:
+        """Give the database the orbitals and the record; waits out an outage, as both are safe on disk."""
+        until = time.monotonic() + _DELIVERY_SECONDS
+        pause = 0.5
+        while True:
+            try:
+                if record.orbitals is not None:
+                    self._database.put_file(self._orbitals_of(claim.id, record.orbitals.sha256))
+                delivered = self._queue.complete(claim, record)
+            except PyMongoError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(pause)
+                pause = min(2 * pause, 30.0)
+            else:
+                break
+        if not delivered:
+            raise _ClaimLostError
+
+    def _orbitals_of(self, calculation: str, sha256: str) -> bytes:
+        """The orbital file that an attempt left."""
+        for path in (self._settings.data_dir / "attempts" / calculation).glob(f"*/{ORBITAL_FILE}"):
+            data = path.read_bytes()
+            if sha256_of(data) == sha256:
+                return data
+        raise CalculationError("engine_crashed", f"the orbitals {sha256} of {calculation} are gone")
 
     # --- the child --------------------------------------------------------------------------------------------------
 
@@ -207,7 +224,8 @@ class Worker:
             if time.monotonic() - last_beat > _HEARTBEAT_SECONDS:
                 last_beat = time.monotonic()
                 with suppress(PyMongoError):  # an outage of the database stops no computation
-                    self._queue.heartbeat(claim, progress)
+                    if not self._queue.heartbeat(claim, progress):
+                        raise _ClaimLostError
                     if keep_alive is not None:
                         keep_alive()
 
@@ -228,18 +246,15 @@ class Worker:
         raise CalculationError("engine_crashed", f"the computing process ended with {what}; its log: {log}")
 
     def _read_record(self, directory: Path, calculation: str) -> Record:
-        """Read a whole record and store its orbital file, hash checked."""
+        """Read a whole record, its orbital file checked."""
         try:
             record = Record.model_validate_json((directory / RECORD_FILE).read_bytes())
         except (OSError, ValidationError) as error:
             raise CalculationError("engine_crashed", f"{directory / RECORD_FILE} is not a record: {error}") from None
         if record.id != calculation:
             raise CalculationError("engine_crashed", f"{directory / RECORD_FILE} belongs to {record.id}")
-        if record.orbitals is not None:
-            data = (directory / ORBITAL_FILE).read_bytes()
-            if sha256_of(data) != record.orbitals.sha256:
-                raise CalculationError("engine_crashed", f"{directory / ORBITAL_FILE} is damaged")
-            self._database.put_file(data)
+        if record.orbitals is not None and not _holds(directory / ORBITAL_FILE, record.orbitals.sha256):
+            raise CalculationError("engine_crashed", f"{directory / ORBITAL_FILE} is damaged")
         return record
 
     # --- directories ------------------------------------------------------------------------------------------------
@@ -269,6 +284,14 @@ class Worker:
                 directory.rmdir()
         with suppress(OSError):
             root.rmdir()
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    """Whether a file is there with that hash."""
+    try:
+        return sha256_of(path.read_bytes()) == sha256
+    except OSError:
+        return False
 
 
 def run_one(calculation: str) -> None:

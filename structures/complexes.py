@@ -98,7 +98,7 @@ def classify_guest(host: Structure, positions: FloatArray, guest: str, start: st
     best, best_distance = None, np.inf
     for site in find_sites(host, guest):
         for member in site.members:
-            distance = _distance_from_ideal(host, atoms, metal, site.kind, member.anchors, member.position)
+            distance = _distance_from_ideal(host, atoms, metal, member.anchors, member.position)
             if distance < best_distance:
                 best, best_distance = site, distance
     if best is None or best_distance > _STAYS_WITHIN:
@@ -110,7 +110,6 @@ def _distance_from_ideal(
     host: Structure,
     atoms: FloatArray,
     metal: FloatArray,
-    kind: str,
     anchors: tuple[int, ...],
     position: FloatArray,
 ) -> float:
@@ -122,5 +121,4 @@ def _distance_from_ideal(
     before, after = host.positions[frame], atoms[frame]
     rotation = best_rotation(before - before.mean(axis=0), after - after.mean(axis=0))
     ideal = after.mean(axis=0) + rotation @ (position - before.mean(axis=0))
-    del kind
     return float(np.linalg.norm(metal - ideal))

@@ -6,9 +6,8 @@ from functools import cached_property
 
 import numpy as np
 from ase.data import covalent_radii
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components, shortest_path
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from alkaflow.structures.structure import Structure
@@ -47,11 +46,6 @@ class BondGraph:
         distance = np.linalg.norm(positions[first] - positions[second], axis=1)
         bonded = distance < radii[first] + radii[second] + BOND_SLACK
         return frozenset((int(min(i, j)), int(max(i, j))) for i, j in pairs[bonded])
-
-    @cached_property
-    def distances(self) -> NDArray[np.float64]:
-        """Number of bonds on the shortest path, shape=(n_atoms, n_atoms); infinite between fragments."""
-        return np.asarray(shortest_path(self._adjacency, unweighted=True, directed=False))
 
     @cached_property
     def fragments(self) -> int:

@@ -1,7 +1,7 @@
 """Hosts: built in by name, from an XYZ file, or from a SMILES string."""
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.structures.hatcn import hatcn
@@ -44,8 +44,8 @@ def load_host(text: str, charge: int | None = None, multiplicity: int | None = N
 
     if text.lower() in BUILTIN:
         host = builtin_host(text)
-    elif text.lower().endswith(".xyz") or Path(text).is_file():
-        host = read_xyz(text, charge or 0, multiplicity)
+    elif text.lower().endswith(".xyz") or os.path.isfile(text):  # noqa: PTH113  (False for a long SMILES)
+        host = read_xyz(text, charge, multiplicity)
     else:
         try:
             host = from_smiles(text)

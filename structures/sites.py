@@ -13,7 +13,7 @@ import numpy as np
 
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.structures.graph import BondGraph
-from alkaflow.structures.guests import GUESTS, Guest
+from alkaflow.structures.guests import Guest, get_guest
 from alkaflow.structures.rings import planar_rings, plane_normal, ring_label
 from alkaflow.structures.structure import FloatArray, Structure
 from alkaflow.structures.symmetry import DEFAULT_TOLERANCE, Operation, find_operations
@@ -119,7 +119,7 @@ def find_sites(host: Structure, guest: str = "Li", tolerance: float = DEFAULT_TO
     graph = BondGraph(host)
     if graph.fragments > 1:
         raise BadInputError(f"the host {host.name or host.formula} is in {graph.fragments} pieces that are not bonded")
-    metal = _guest_distances(guest)
+    metal = get_guest(guest)
     operations = find_operations(graph, tolerance)
     sites: list[Site] = []
     for kind, rule in RULES.items():
@@ -166,12 +166,6 @@ def select_place(sites: list[Site], query: str) -> Site:
     if len(chosen) > 1:
         raise BadInputError(f"site {query!r} is ambiguous: {', '.join(f'{s.id} ({s.label})' for s in chosen)}")
     return chosen[0]
-
-
-def _guest_distances(guest: str) -> Guest:
-    if guest not in GUESTS:
-        raise UnknownNameError("guest", guest, GUESTS)
-    return GUESTS[guest]
 
 
 # --- rules -----------------------------------------------------------------------------------------------------------
@@ -239,7 +233,8 @@ def _corners(graph: BondGraph, guest: Guest) -> Iterator[_Candidate]:
 
 def _ends(graph: BondGraph, guest: Guest) -> Iterator[_Candidate]:
     """A nitrile N that is in no corner, along its axis."""
-    taken = {atom for corner in _corners(graph, guest) for atom in corner.anchors}
+    corners = (corner for corner in _corners(graph, guest) if _is_clear(corner, graph.structure))
+    taken = {atom for corner in corners for atom in corner.anchors}
     positions = graph.structure.positions
     for n, c, _ in _nitriles(graph):
         if n not in taken:
@@ -380,15 +375,10 @@ def _merge_equivalent(candidates: list[_Candidate], operations: list[Operation])
 
 
 def _order(candidate: _Candidate, graph: BondGraph) -> tuple[object, ...]:
-    """Sort distinct sites by rule rank, then by order-free atom classes, then by distance from the centroid."""
+    """Sort distinct sites by rule rank, then by order-free atom classes, then by distances from all atoms."""
     classes = tuple(sorted(graph.classes[atom] for atom in candidate.anchors))
-    centroid = graph.structure.positions.mean(axis=0)
-    return (
-        *candidate.rank,
-        candidate.label,
-        classes,
-        round(float(np.linalg.norm(candidate.position - centroid)), 1),
-    )
+    distances = np.sort(np.linalg.norm(graph.structure.positions - candidate.position, axis=1))
+    return (*candidate.rank, candidate.label, classes, tuple(np.round(distances, 2).tolist()))
 
 
 def _as_site(site_id: str, group: list[_Candidate]) -> Site:

@@ -44,7 +44,8 @@ def from_smiles(smiles: str, name: str = "", flatten: bool = False) -> Structure
         )
     if molecule.GetNumAtoms() > MAX_ATOMS // 4:
         raise BadInputError(f"SMILES {smiles[:40]!r}... has {molecule.GetNumAtoms()} heavy atoms, which is too many")
-    return _embedded(Chem.AddHs(molecule), smiles, name or smiles, flatten)
+    with rdBase.BlockLogs():
+        return _embedded(Chem.AddHs(molecule), smiles, name or smiles, flatten)
 
 
 def _embedded(molecule: Any, smiles: str, name: str, flatten: bool) -> Structure:

@@ -148,6 +148,25 @@ def best_rotation(start: FloatArray, target: FloatArray, handedness: int = 1) ->
     return matrix
 
 
+def symmetrise(vectors: FloatArray, operations: list[Operation]) -> FloatArray:
+    """Project vectors on atoms onto what all operations of a group leave unchanged.
+
+    The mean over operations of the vectors carried along: v[p(i)] <- R v[i].
+
+    Parameters
+    ----------
+    vectors
+        Forces, displacements, or positions from the centroid, shape=(n_atoms, 3).
+    operations
+        A whole group, as `find_operations` returns.
+    """
+    total = np.zeros_like(vectors)
+    for operation in operations:
+        total[list(operation.permutation)] += vectors @ operation.matrix.T
+    projected: FloatArray = total / len(operations)
+    return projected
+
+
 def _collinear_operations(
     graph: BondGraph, positions: FloatArray, tolerance: float, identity: Operation
 ) -> list[Operation]:

@@ -1,6 +1,7 @@
 """The XYZ format: read with errors that name file and line, write so that reading gives the same back."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from alkaflow.files import write_atomically
 from alkaflow.structures.structure import MAX_ATOMS, FloatArray, Structure
 
 _MAX_BYTES = 10_000_000
+_STATE = re.compile(r"\b(charge|multiplicity)=([+-]?\d{1,4})\b")
 
 
-def read_xyz(path: Path | str, charge: int = 0, multiplicity: int | None = None) -> Structure:
+def read_xyz(path: Path | str, charge: int | None = None, multiplicity: int | None = None) -> Structure:
     """Read a file with one structure.
 
     Parameters
@@ -21,7 +23,8 @@ def read_xyz(path: Path | str, charge: int = 0, multiplicity: int | None = None)
     path
         An XYZ file: number of atoms, comment, then ``symbol x y z`` [Angstrom] per line.
     charge, multiplicity
-        Of the structure; the lowest multiplicity where none is given.
+        Of the structure; by default what the comment line says (``charge=-1 multiplicity=1``), then neutral and the
+        lowest multiplicity.
 
     Raises
     ------
@@ -42,6 +45,10 @@ def read_xyz(path: Path | str, charge: int = 0, multiplicity: int | None = None)
     except UnicodeDecodeError as error:
         raise ParseError(path, data[: error.start].count(b"\n") + 1, "not UTF-8 text") from None
     symbols, positions = parse_xyz(text, path)
+    said = dict(_STATE.findall(text.splitlines()[1]))
+    if charge is None:
+        charge = int(said.get("charge", 0))
+        multiplicity = multiplicity or int(said.get("multiplicity", 0))
     try:
         return Structure(symbols, positions, charge, multiplicity or 0, path.stem)
     except BadInputError as error:
@@ -54,7 +61,7 @@ def parse_xyz(text: str, path: Path | str = "<text>") -> tuple[tuple[str, ...], 
     if not lines or not lines[0].strip():
         raise ParseError(path, 1, "expected the number of atoms, found nothing")
     first = lines[0].strip()
-    if not first.isascii() or not first.isdigit():
+    if not first.isascii() or not first.isdigit() or len(first) > 9:
         raise ParseError(path, 1, f"expected the number of atoms, found {first[:40]!r}")
     count = int(first)
     if not 1 <= count <= MAX_ATOMS:

@@ -56,14 +56,11 @@ def test_the_example_study_is_valid(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
     example = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert example is not None
-    # one host of the three, whose sites the example lists
-    trimmed = re.sub(r"  - name: B.*?(?=guests:)", "", example[1], flags=re.DOTALL)
-    for name, content in (("full.yaml", example[1]), ("trimmed.yaml", trimmed)):
-        (tmp_path / name).write_text(content, encoding="utf-8")
+    (tmp_path / "study.yaml").write_text(example[1], encoding="utf-8")
     write_xyz(hatcn(), tmp_path / "my-host.xyz")
-    assert len(load_study(str(tmp_path / "full.yaml")).study.hosts) == 3
-    source = load_study(str(tmp_path / "trimmed.yaml"))
-    assert len(make_plan(source.study, folder=source.folder).rows) == 6
+    source = load_study(str(tmp_path / "study.yaml"))
+    # A and C have all three sites, B a corner and a pyrazine face; two guests each
+    assert len(make_plan(source.study, folder=source.folder).rows) == 2 * (3 + 2 + 3)
 
 
 def test_links_between_documents() -> None:

@@ -10,6 +10,12 @@ from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.files import sha256_of
 from alkaflow.levels import KohnSham
 
+_NO_POTENTIALS = "levels carry none yet, use an all-electron basis"
+# Families made for pseudopotentials, by PySCF's plain form of their names.
+_VALENCE_ONLY = ("gth", "bfd", "ccecp", "lanl", "crenb", "sbkjc", "stuttgart", "stugart", "def2ecp")
+_PARTS = ("d", "d,p", "2d,p", "2d,2p", "3d,3p", "df,pd", "2df,p", "2df,2p", "2df,2pd", "3df,3pd")
+# Polarisation functions that may follow a Pople name.
+_POLARISATION = {f"({part})" for part in _PARTS}
 _LAST_ALL_ELECTRON = 36  # Kr; heavier elements need an effective core potential in most families
 
 
@@ -28,16 +34,31 @@ def load_basis(name: str, symbol: str) -> Any:
     from pyscf.lib.exceptions import BasisNotFoundError
 
     plain = library._format_basis_name(name)  # noqa: SLF001  (the normal form of PySCF's own names)
-    known = set(library.ALIAS)
-    stem = plain.partition("(")[0].partition("*")[0]
-    if plain not in known and stem not in known:
-        raise UnknownNameError("basis", name, known)
+    stem, bracket, polarisation = plain.partition("(")
+    polarised = stem in library.ALIAS and not stem.endswith("*") and bracket + polarisation in _POLARISATION
+    if plain not in library.ALIAS and not polarised:
+        raise UnknownNameError("basis", name, library.ALIAS)
+    if plain.startswith(_VALENCE_ONLY) or _has_core_potential(name, symbol):
+        raise BadInputError(f"basis {name} comes with an effective core potential for {symbol}; {_NO_POTENTIALS}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return library.load(name, symbol)
-    except (BasisNotFoundError, KeyError, RuntimeError, AssertionError):
+    except (BasisNotFoundError, KeyError, RuntimeError, AssertionError, OSError):
         raise BadInputError(f"basis {name} has no functions for {symbol}; give that element another one") from None
+
+
+def _has_core_potential(name: str, symbol: str) -> bool:
+    """Whether PySCF knows a core potential that belongs to the basis of an element."""
+    from pyscf.gto import basis as library
+    from pyscf.lib.exceptions import BasisNotFoundError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return bool(library.load_ecp(name, symbol))
+    except (BasisNotFoundError, KeyError, RuntimeError, AssertionError, OSError):
+        return False
 
 
 def check_level(level: KohnSham, symbols: tuple[str, ...]) -> None:
@@ -50,9 +71,7 @@ def check_level(level: KohnSham, symbols: tuple[str, ...]) -> None:
     """
     for symbol in sorted(set(symbols)):
         if atomic_number(symbol) > _LAST_ALL_ELECTRON:
-            raise BadInputError(
-                f"{symbol} needs an effective core potential, which levels do not carry yet; H to Kr are served"
-            )
+            raise BadInputError(f"{symbol} needs an effective core potential; {_NO_POTENTIALS}, up to Kr")
         load_basis(level.basis_for(symbol), symbol)
         if level.fitting:
             load_basis(level.fitting, symbol)

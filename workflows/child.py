@@ -5,6 +5,7 @@ Everything it leaves is whole: a file is written under another name and renamed.
 """
 
 import ctypes
+import errno
 import io
 import json
 import os
@@ -54,6 +55,7 @@ def main() -> int:
     try:
         task = Task.model_validate_json((directory / TASK_FILE).read_bytes())
         record = run_task(task, directory)
+        write_atomically(directory / RECORD_FILE, record.model_dump_json().encode())
     except CalculationError as error:
         _write_failure(directory, error.outcome, str(error))
         return 1
@@ -67,11 +69,15 @@ def main() -> int:
             f"the calculation needed more memory than there is; {_peak():.0f} MB used",
         )
         return 1
+    except OSError as error:
+        traceback.print_exc()
+        outcome = "disk_full" if error.errno == errno.ENOSPC else "engine_crashed"
+        _write_failure(directory, outcome, f"{error.strerror}: {error.filename or directory}")
+        return 1
     except Exception as error:  # noqa: BLE001  (the last line of defence: whatever it is, it is written down)
         traceback.print_exc()
         _write_failure(directory, "engine_crashed", f"{type(error).__name__}: {error}")
         return 1
-    write_atomically(directory / RECORD_FILE, record.model_dump_json().encode())
     return 0
 
 
@@ -120,7 +126,9 @@ def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str
         "positions_angstrom": result.positions.tolist(),
         "energy_hartree": result.energy,
         "energies_along_relaxation": result.energies if relax else [],
-        "convergence": Convergence(cycles=result.steps, max_force=result.max_force),
+        "convergence": Convergence(
+            cycles=result.steps, max_force=result.max_force, symmetry_operations=result.operations if relax else None
+        ),
     }
 
 

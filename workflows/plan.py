@@ -1,6 +1,6 @@
 """From a study to a plan: complexes, one per symmetry-distinct placement and guest, and their calculations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from alkaflow.calculations import CalculationInput, rounded
@@ -45,6 +45,8 @@ def make_plan(
     if study.level:
         chosen = chosen.with_level(study.level)
     builder = _Builder(chosen)
+    queries, answered = list(sites or study.sites), set[str]()
+    known: list[Site] = []
     wanted_guests = list(guests or study.guests)
     for guest in wanted_guests:
         if guest not in GUESTS:
@@ -55,10 +57,13 @@ def make_plan(
         published = [row for row in study.published if row.host == entry.name]
         for guest in wanted_guests:
             known = find_sites(host, guest)
-            selected = _distinct(site for query in (sites or study.sites) for site in select_sites(known, query))
+            selected = _selected(known, queries, entry.name)
+            answered |= {query for query in queries if _named(known, query)}
             match = _match_published(published, guest, known, selected, strict=sites is None)
             for site in selected:
                 builder.add_row(entry.name, host, guest, site, match.get(site.id))
+    if missing := [query for query in queries if query not in answered]:
+        select_sites(known, missing[0])  # raises, with what the last host has
     return builder.plan(study)
 
 
@@ -73,14 +78,35 @@ def _load_entry(entry: HostEntry, folder: Path | None) -> Structure:
     else:
         path = Path(str(entry.file))
         host = read_xyz(path if path.is_absolute() else (folder or Path()) / path, entry.charge, entry.multiplicity)
+    if entry.smiles and entry.charge not in (None, host.charge):
+        raise BadInputError(
+            f"host {entry.name!r}: charge {entry.charge} contradicts the SMILES, which says {host.charge}"
+        )
+    charge = host.charge if entry.charge is None else entry.charge
+    multiplicity = entry.multiplicity or (host.multiplicity if charge == host.charge else 0)
     try:
-        return replace(host, charge=entry.charge or host.charge, multiplicity=entry.multiplicity or 0, name=entry.name)
+        return replace(host, charge=charge, multiplicity=multiplicity, name=entry.name)
     except BadInputError as error:
         raise BadInputError(f"host {entry.name!r}: {error}") from None
 
 
-def _distinct(sites: Iterable[Site]) -> list[Site]:
-    return list({site.id: site for site in sites}.values())
+def _named(known: list[Site], query: str) -> list[Site]:
+    """The sites of a host that a query names; none is no mistake while another host has some."""
+    try:
+        return select_sites(known, query)
+    except UnknownNameError:
+        return []
+
+
+def _selected(known: list[Site], queries: list[str], host: str) -> list[Site]:
+    """The sites of a host that any query names, each once; raises BadInputError when there is none."""
+    selected = {site.id: site for query in queries for site in _named(known, query)}
+    if not selected:
+        try:
+            select_sites(known, queries[0])
+        except UnknownNameError as error:
+            raise BadInputError(f"host {host!r}: {error}") from None
+    return list(selected.values())
 
 
 def _match_published(

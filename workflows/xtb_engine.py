@@ -1,29 +1,40 @@
-"""GFN2-xTB by tblite: energies and relaxations. Imported only by the process that computes."""
+"""GFN2-xTB by tblite: energies and relaxations. Imported only by the process that computes.
+
+A relaxation keeps the symmetry of its start, as Gaussian's does: forces and steps are projected onto what the
+start's symmetry operations leave unchanged. Without that, rounding errors decide where a guest above a ring ends:
+at GFN2 the place above a pyrazine ring of HATCN is no minimum, and the metal slides into the bay sooner or later.
+"""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from alkaflow.errors import CalculationError
 from alkaflow.levels import Xtb
 from alkaflow.structures import FloatArray, Structure
+from alkaflow.structures.graph import BondGraph
+from alkaflow.structures.symmetry import Operation, find_operations, symmetrise
 from alkaflow.units import HARTREE_EV
 from alkaflow.workflows.progress import Progress
+
+_EXACT = 1e-3  # Angstrom; a start that is symmetric to this is meant to be
 
 
 @dataclass(frozen=True)
 class XtbResult:
-    """Final geometry [Angstrom], energy [Hartree], largest force [eV/Angstrom], energies along the way [Hartree]."""
+    """Final geometry [Angstrom], energies [Hartree], largest force [eV/Angstrom], symmetry operations kept."""
 
     positions: FloatArray
     energy: float
     max_force: float
     steps: int
+    operations: int
     energies: list[float] = field(default_factory=list)
 
 
 def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -> XtbResult:
-    """Compute an energy, or relax first with ASE's L-BFGS.
+    """Compute an energy, or relax first with ASE's L-BFGS within the symmetry of the start.
 
     Raises
     ------
@@ -45,6 +56,7 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
         verbosity=0,
     )
     energies: list[float] = []
+    operations = find_operations(BondGraph(structure), _EXACT) if relax else []
 
     def watch() -> None:
         energy = float(atoms.get_potential_energy()) / HARTREE_EV
@@ -56,6 +68,7 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
 
     try:
         if relax and len(structure) > 1:
+            atoms.set_constraint(_KeepSymmetry(operations))
             optimiser = LBFGS(atoms, logfile=None)
             optimiser.attach(watch)
             converged = optimiser.run(fmax=level.max_force, steps=level.max_steps)
@@ -69,7 +82,23 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
         max_force = _max_force(atoms.get_forces())
     except (CalculationFailed, SCFError) as error:
         raise CalculationError("scf_not_converged", f"{level}: {error}") from error
-    return XtbResult(np.array(atoms.positions), energies[-1], max_force, len(energies) - 1, energies)
+    return XtbResult(np.array(atoms.positions), energies[-1], max_force, len(energies) - 1, len(operations), energies)
+
+
+class _KeepSymmetry:
+    """A constraint in ASE's sense: no step and no force leaves the symmetry of the start."""
+
+    def __init__(self, operations: list[Operation]) -> None:
+        self._operations = operations
+
+    def adjust_positions(self, atoms: Any, new: FloatArray) -> None:
+        """Take from a step what breaks the symmetry."""
+        new[:] = atoms.positions + symmetrise(new - atoms.positions, self._operations)
+
+    def adjust_forces(self, atoms: Any, forces: FloatArray) -> None:
+        """Take from the forces what breaks the symmetry: rounding errors, by then."""
+        del atoms
+        forces[:] = symmetrise(forces, self._operations)
 
 
 def _max_force(forces: FloatArray) -> float:

@@ -29,17 +29,13 @@ def main() -> None:
 
 def run(arguments: list[str], debug: bool = False) -> int:
     """Run a command line and return its exit code."""
-    import typer
-    from click.exceptions import Abort, ClickException
-
-    from alkaflow.launchpad.cli.app import app
-
     try:  # typer turns Ctrl-C into an exit code of its own, or lets it pass
+        import typer
+
+        from alkaflow.launchpad.cli.app import app
+
         code = int(typer.main.get_command(app).main(arguments, prog_name="alkaflow", standalone_mode=False) or 0)
-    except ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         code = INTERRUPTED
     except _Terminated:
         code = TERMINATED
@@ -56,6 +52,11 @@ def run(arguments: list[str], debug: bool = False) -> int:
 
 def _explain(error: Exception) -> int:
     """Say what went wrong in one sentence; returns the exit code."""
+    if callable(show := getattr(error, "show", None)):  # wrong usage, whichever click raised it
+        show()
+        return int(getattr(error, "exit_code", 2))
+    if type(error).__name__ == "Abort":
+        return INTERRUPTED
     if isinstance(error, AlkaflowError):
         _say(f"error: {error}")
         return error.exit_code

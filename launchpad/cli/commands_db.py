@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from alkaflow.errors import ServiceError
 from alkaflow.launchpad.cli.output import print_json, say
 from alkaflow.settings import Settings, load_settings
 
@@ -28,12 +29,28 @@ def start() -> None:
 
 
 @app.command()
-def stop() -> None:
-    """Stop the embedded mongod; data stays."""
+def stop(force: Annotated[bool, typer.Option("--force", help="Even while something computes.")] = False) -> None:
+    """Stop the embedded mongod; data stays. Refused while a calculation runs."""
     from alkaflow.launchpad.mongod import EmbeddedMongod
 
-    stopped = EmbeddedMongod(load_settings()).stop()
+    settings = load_settings()
+    server = EmbeddedMongod(settings)
+    if not force and settings.mongodb_uri is None and server.is_running():
+        _refuse_while_computing(settings)
+    stopped = server.stop()
     print("mongod stopped" if stopped else "mongod was not running")
+
+
+def _refuse_while_computing(settings: Settings) -> None:
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.results import status as status_of
+
+    with open_database(settings, start=False) as database:
+        alive = [entry for entry in status_of(database).running if entry["alive"]]
+    if alive:
+        raise ServiceError(
+            f"process {alive[0]['pid']} is computing {alive[0]['title']}; stop it first (Ctrl-C), or use --force"
+        )
 
 
 @app.command()

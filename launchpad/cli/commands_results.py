@@ -1,13 +1,14 @@
 """results list, show, export."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from alkaflow.errors import BadInputError, UnknownNameError
-from alkaflow.launchpad.cli.output import print_columns, print_json, say
+from alkaflow.launchpad.cli.output import print_columns, print_json, say, study_name
 from alkaflow.settings import load_settings
 
 app = typer.Typer(help="Look at and export what was computed.", no_args_is_help=True, rich_markup_mode=None)
@@ -24,12 +25,13 @@ def list_(
 ) -> None:
     """List calculations with their states and energies."""
     from alkaflow.launchpad.database import open_database
-    from alkaflow.launchpad.results import list_results
+    from alkaflow.launchpad.results import known_study, list_results
 
     if state is not None and state.upper() not in _STATES:
         raise UnknownNameError("state", state, _STATES)
     with open_database(load_settings()) as database:
-        found = list_results(database, study, state)
+        name = known_study(database, study_name(study)) if study is not None else None
+        found = list_results(database, name, state)
     if as_json:
         print_json(found)
         return
@@ -72,7 +74,8 @@ def export(
 
     if bool(ids) == bool(study):
         raise BadInputError("give either ids or --study")
-    _make_directory(output)
+    if output.exists() and not output.is_dir():
+        raise BadInputError(f"{output} is not a directory")
     with open_database(load_settings()) as database:
         if study:
             _export_study(database, study, protocol, output)
@@ -92,6 +95,7 @@ def _export_study(database: Any, name: str, protocol: str | None, output: Path) 
         raise BadInputError(
             f"{missing} of {len(plan.calculations)} calculations have no record yet; reproduce it first"
         )
+    _make_directory(output)
     path = output / f"{plan.protocol}.json"
     orbitals = write_bundle(bundle, path, database.get_file)
     say(f"written: {path} ({len(bundle.records)} records), {orbitals}")
@@ -105,6 +109,7 @@ def _export_records(database: Any, ids: list[str], output: Path) -> None:
     from alkaflow.structures import Structure, write_xyz
 
     records = [find_record(database, calculation) for calculation in ids]
+    _make_directory(output)
     for record in records:
         write_atomically(output / f"{record.id}.json", record.model_dump_json(indent=1).encode(), mode=0o644)
         structure = Structure(
@@ -123,6 +128,8 @@ def _make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInputError(f"cannot create {path}: {error.strerror}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise BadInputError(f"cannot write to {path}")
 
 
 def _energy(value: float | None) -> str | None:

@@ -1,5 +1,6 @@
 """reproduce, submit, worker, status, table."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ import typer
 from alkaflow.analysis import FORMATS, format_table
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.launchpad.cli.display import Display
-from alkaflow.launchpad.cli.output import duration, print_columns, print_json, say, write_text
+from alkaflow.launchpad.cli.output import duration, print_columns, print_json, say, study_name, write_text
 from alkaflow.plans import Plan
 from alkaflow.settings import Settings, load_settings
 
@@ -107,14 +108,15 @@ def worker() -> None:
         with Display(expected, len(expected)) as display:
             computed = Worker(database, settings, display).run()
         failed = status_of(database).failed
-    say(f"{computed} calculations were worked on; the queue is empty")
+        left = database.calculations.count_documents({"state": {"$nin": ["COMPLETED", "FIZZLED"]}})
+    say(f"{computed} calculations were worked on; " + _left_over(left))
     if failed:
         say(f"{len(failed)} failed; alkaflow status says why")
         raise typer.Exit(1)
 
 
 def status(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Name of a study; all by default.")] = None,
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Name or path; all by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what is waiting, running, done and failed."""
@@ -124,10 +126,8 @@ def status(
     from alkaflow.launchpad.database import open_database
 
     with open_database(load_settings()) as database:
-        known = database.calculations.distinct("studies")
-        if study is not None and study not in known:
-            raise UnknownNameError("submitted study", study, known)
-        found = results.status(database, study)
+        name = results.known_study(database, study_name(study)) if study is not None else None
+        found = results.status(database, name)
     if as_json:
         print_json(asdict(found))
         return
@@ -182,6 +182,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _left_over(number: int) -> str:
+    if not number:
+        return "the queue is empty"
+    return f"{number} more wait for one that failed, or are computed by another worker: alkaflow status"
+
+
 def _plan(study: str, protocol: str | None, sites: list[str] | None, guests: list[str] | None) -> Plan:
     from alkaflow.workflows import load_study, make_plan
 
@@ -193,8 +199,13 @@ def _check_output(style: str, output: Path | None) -> None:
     """Refuse a format or a file that would fail after the work is done."""
     if style not in FORMATS:
         raise UnknownNameError("format", style, FORMATS)
-    if output is not None and not output.absolute().parent.is_dir():
-        raise BadInputError(f"cannot write {output}: there is no directory {output.absolute().parent}")
+    if output is None:
+        return
+    folder = output.absolute().parent
+    if not folder.is_dir():
+        raise BadInputError(f"cannot write {output}: there is no directory {folder}")
+    if output.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInputError(f"cannot write {output}: {'it is a directory' if output.is_dir() else 'no permission'}")
 
 
 def _describe(submission: Any, left: dict[str, float]) -> str:
@@ -209,6 +220,7 @@ def _describe(submission: Any, left: dict[str, float]) -> str:
 def _print_plan(plan: Plan, settings: Settings, as_json: bool) -> None:
     """Print every calculation of a plan with its estimated cost; asks the database only where it runs already."""
     from alkaflow.launchpad import campaign
+    from alkaflow.workflows import get_protocol
 
     states, past = _known(plan, settings)
     costs = campaign.costs(plan, settings, past)
@@ -227,6 +239,7 @@ def _print_plan(plan: Plan, settings: Settings, as_json: bool) -> None:
     if as_json:
         print_json({"study": plan.study.name, "protocol": plan.protocol, "level": plan.level, "calculations": rows})
         return
+    print(f"{plan.study.name}, protocol {plan.protocol}: {get_protocol(plan.protocol).summary}")
     print_columns(
         ("id", "calculation", "level", "state", "functions", "memory", "time"),
         [
@@ -263,6 +276,8 @@ def _known(plan: Plan, settings: Settings) -> tuple[dict[str, str], list[Any]]:
 
 def _progress_text(entry: dict[str, Any]) -> str:
     progress = entry["progress"]
+    if entry["alive"] is False:
+        return f"process {entry['pid']} on {entry['host']} is gone; the next worker takes it over"
     where = f"on {entry['host']} (process {entry['pid']})"
     if not progress:
         return f"starting {where}"

@@ -46,6 +46,13 @@ def write_text(text: str, path: Path | None) -> None:
     say(f"written: {path}")
 
 
+def study_name(text: str) -> str:
+    """The name of a study given by name or by the path of its file."""
+    from alkaflow.workflows import load_study
+
+    return load_study(text).study.name if text.endswith((".yaml", ".yml")) else text
+
+
 def duration(seconds: float) -> str:
     """Write a time as people do: 42 s, 3 min 10 s, 2 h 5 min."""
     whole = round(seconds)

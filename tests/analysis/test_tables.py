@@ -149,8 +149,12 @@ def test_a_guest_that_moved_is_no_agreement() -> None:
     bay, face = plan.rows[0], plan.rows[2]
     moved = records[bay.complex_leg.energy].positions_angstrom
     records[face.complex_leg.energy] = records[face.complex_leg.energy].model_copy(update={"positions_angstrom": moved})
-    row = {row.label: row for row in build_table(plan, records).rows}["Li3"]
+    table = build_table(plan, records)
+    row = {row.label: row for row in table.rows}["Li3"]
     assert (row.start_site, row.final_site, row.verdict) == ("face-1", "bay-1", "guest moved")
+    assert row.computed_ev is not None
+    assert row.difference_ev is None
+    assert [check.verdict for check in table.checks] == ["open", "holds", "holds"]
 
 
 def test_checks_need_two_published_sites() -> None:
@@ -188,6 +192,7 @@ def test_csv_reads_back() -> None:
     assert float(rows[0]["computed_ev"]) == pytest.approx(-3.44)
     assert rows[5]["computed_ev"] == ""
     assert float(rows[0]["guest_charge_mulliken"]) == 0.63
+    assert len(rows[0]["complex_id"]) == 20
 
 
 def test_latex_escapes_and_balances() -> None:
@@ -195,6 +200,8 @@ def test_latex_escapes_and_balances() -> None:
     assert r"50\% of Li\_2 \& more" in text
     assert text.count(r"\begin") == text.count(r"\end") == 2
     assert text.count(r"\\") == 7
+    assert "$-3.44$" in text
+    assert "% no number for Na3" in text
     assert text.count("{") == text.count("}")
 
 

@@ -50,6 +50,7 @@ def test_good_study(tmp_path: Path) -> None:
         ),
         ("protocol: screen", "protocol: screen\nreference: bulk", "reference: 'bulk' is not served"),
         ("protocol: screen", "protocol: screen\nmultiplicities: [1, 3]", "multiplicities: .* is not served"),
+        ("protocol: screen", "protocol: screen\nsolvent: {model: pcm}", "solvent: .* is not served"),
         ("protocol: screen\n", "", "the key 'protocol' is missing"),
         ("name: test", "name: test\nname: again", r"study\.yaml:3: .*duplicate"),
         ("guests: [Li, Na]", "guests: [Li, Li]", "listed twice"),

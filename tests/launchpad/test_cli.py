@@ -91,6 +91,10 @@ BAD = [
     (["build", "hatcn", "--format", "cif"], "unknown format 'cif'"),
     (["results", "list", "--state", "done"], "unknown state 'done'"),
     (["results", "export", "-o", "out"], "give either ids or --study"),
+    (["results", "export", "ffff", "-o", "out"], "unknown calculation 'ffff'"),
+    (["results", "list", "--study", "nothing"], "unknown submitted study 'nothing'"),
+    (["reproduce", "hatcn", "-o", "."], "it is a directory"),
+    (["sites", "hatcn", "--multiplicity", "2"], "192 electrons cannot have multiplicity 2"),
     (["db", "restore", "missing.zip"], "cannot read missing.zip"),
 ]
 
@@ -147,6 +151,19 @@ def test_mistakes_in_a_study(
     assert sentence in captured.err
     assert "Traceback" not in captured.err
     assert database.calculations.count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["db"], ["results"], ["sites"], ["foo"], ["sites", "hatcn", "--jsn"], ["sites", "hatcn", "--tolerance", "5"],
+     ["worker", "extra"], ["db", "dump"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage(arguments: list[str], capsys: Capture) -> None:
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert "fault in alkaflow" not in captured.err
+    assert "Usage: alkaflow" in captured.out + captured.err
 
 
 def test_debug_shows_the_traceback() -> None:

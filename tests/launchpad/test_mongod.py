@@ -56,9 +56,28 @@ def test_data_survives_a_kill(fresh: EmbeddedMongod) -> None:
         assert client.test.things.find_one({}) == {"_id": "kept"}
 
 
-def test_a_stale_pid_file_fools_nobody(fresh: EmbeddedMongod) -> None:
-    fresh.directory.mkdir(parents=True)
-    (fresh.directory / "mongod.pid").write_text(str(os.getpid()), encoding="ascii")
+def test_a_slow_one_is_waited_for_and_can_be_stopped(fresh: EmbeddedMongod, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh.start()
+    process = psutil.Process(fresh.pid())
+    process.suspend()
+    monkeypatch.setattr("alkaflow.launchpad.mongod._START_SECONDS", 2.0)
+    try:
+        assert not fresh.is_running()
+        with pytest.raises(ServiceError, match="does not answer"):
+            fresh.start()
+        assert fresh.pid() == process.pid
+    finally:
+        process.resume()
+    assert fresh.is_running()
+    assert not fresh.start()
+    fresh.socket.unlink()  # as a cleaner of old files does
+    assert fresh.stop()
+    assert fresh.start()
+
+
+def test_a_stale_pid_fools_nobody(fresh: EmbeddedMongod) -> None:
+    (fresh.directory / "data").mkdir(parents=True)
+    (fresh.directory / "data" / "mongod.lock").write_text(str(os.getpid()), encoding="ascii")
     assert fresh.pid() is None
     assert not fresh.stop()
     assert fresh.start()

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -152,6 +154,22 @@ def test_another_protocol_waits_for_a_relaxation_that_is_queued_already(database
     assert_consistent(database)
 
 
+def test_another_protocol_starts_from_a_relaxation_that_is_done(database: Database) -> None:
+    queue = Queue(database)
+    queue.submit(plan_of())
+    while (claim := queue.claim()) is not None:
+        queue.complete(claim, record_for(claim))
+    plan = plan_of(protocol="published-sp")
+    assert len(queue.submit(plan).done) == 2
+    queue.repair()
+    assert set(our_states(database).values()) == {"COMPLETED", "READY"}
+    assert_consistent(database)
+    while (claim := queue.claim()) is not None:
+        queue.complete(claim, record_for(claim))
+    assert queue.submit(plan).done == list(plan.calculations)
+    assert_consistent(database)
+
+
 def test_many_claimants_never_share_a_claim(database: Database) -> None:
     queue = Queue(database)
     queue.submit(plan_of(["Li", "Na"]))
@@ -270,6 +288,86 @@ def test_killed_while_submitting(database: Database, monkeypatch: pytest.MonkeyP
     assert_consistent(database)
 
 
+def test_fireworks_without_a_workflow_are_replaced(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FireWorks inserts fireworks first and their workflow second; a kill between the two leaves orphans."""
+    plan = plan_of()
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(database.fireworks.workflows, "insert_one", die)
+    with pytest.raises(KeyboardInterrupt):
+        Queue(database).submit(plan)
+    monkeypatch.undo()
+    assert firework_states(database) != {}
+    queue = Queue(database)
+    queue.repair()
+    assert_consistent(database)
+    done = 0
+    while (claim := queue.claim()) is not None:
+        queue.complete(claim, record_for(claim))
+        done += 1
+    assert done == len(plan.calculations)
+    assert_consistent(database)
+
+
+@pytest.mark.parametrize(
+    "theirs", ["WAITING", "READY", "RESERVED", "RUNNING", "FIZZLED", "COMPLETED", "DEFUSED", "PAUSED"]
+)
+@pytest.mark.parametrize("ours", ["READY", "COMPLETED", "FIZZLED"])
+def test_repair_rewrites_fireworks_from_ours(database: Database, ours: str, theirs: str) -> None:
+    queue = Queue(database)
+    queue.submit(plan_of())
+    relax = queue.claim()
+    assert relax is not None
+    queue.complete(relax, record_for(relax))
+    energy = database.calculations.find_one({"parent": relax.id})["_id"]
+    claim = queue.claim([energy])
+    assert claim is not None
+    if ours == "COMPLETED":
+        queue.complete(claim, record_for(claim))
+    elif ours == "FIZZLED":
+        queue.fail(claim, "scf_not_converged", "a reason", "")
+    else:
+        queue.release(claim, "a reason")
+    number = database.fireworks.fireworks.find_one({"name": energy})["fw_id"]
+    database.fireworks.fireworks.update_one({"fw_id": number}, {"$set": {"state": theirs}})
+    database.fireworks.workflows.update_one({"nodes": number}, {"$set": {f"fw_states.{number}": theirs}})
+    queue.repair()
+    assert_consistent(database)
+    assert our_states(database)[energy] == ours
+    assert database.calculations.count_documents({"claim": {"$ne": None}}) == 0
+    assert queue.claimable([energy]) == (ours == "READY")
+
+
+def test_repair_beside_working_workers_disturbs_nobody(database: Database) -> None:
+    queue = Queue(database)
+    queue.submit(plan_of(["Li", "Na"]))
+    stop = threading.Event()
+
+    def keep_repairing() -> None:
+        while not stop.is_set():
+            Queue(database).repair()
+
+    with ThreadPoolExecutor(1) as pool:
+        repairing = pool.submit(keep_repairing)
+        done = 0
+        try:
+            until = time.monotonic() + 60
+            while done < 8 and time.monotonic() < until:
+                claim = queue.claim()
+                if claim is not None:
+                    assert firework_states(database)[claim.id] == "RUNNING"
+                    assert queue.heartbeat(claim, None)
+                    assert queue.complete(claim, record_for(claim))
+                    done += 1
+        finally:
+            stop.set()
+        repairing.result()
+    assert done == 8
+    assert_consistent(database)
+
+
 def test_a_failure_keeps_children_waiting_and_is_tried_again_on_request(database: Database) -> None:
     queue, plan = Queue(database), plan_of()
     queue.submit(plan)
@@ -360,11 +458,25 @@ def test_a_lock_dies_with_its_owner(database: Database) -> None:
         pass
 
 
+def test_a_lock_of_another_host_is_kept_until_it_expires(database: Database) -> None:
+    owner = Owner.this_process().model_dump() | {"host": "elsewhere"}
+    database.locks.insert_one(
+        {"_id": "a study", "token": "t", "owner": owner, "expires": datetime(2100, 1, 1, tzinfo=UTC)}
+    )
+    with pytest.raises(LockedError, match="on elsewhere"), lock(database, "a study", 60):
+        pass
+    database.locks.update_one({}, {"$set": {"expires": datetime(2020, 1, 1, tzinfo=UTC)}})
+    with lock(database, "a study", 60) as refresh:
+        assert database.locks.find_one({})["expires"] > datetime.now(UTC)
+        refresh()
+
+
 def test_owner_knows_the_living_from_the_dead() -> None:
     me = Owner.this_process()
     assert me.is_alive() is True
     assert me.model_copy(update={"started": me.started - 1}).is_alive() is False
-    assert me.model_copy(update={"boot": "another"}).is_alive() is False
+    assert me.model_copy(update={"boot": "another"}).is_alive() is (False if me.machine else None)
+    assert me.model_copy(update={"machine": "another"}).is_alive() is None
     assert me.model_copy(update={"host": "elsewhere"}).is_alive() is None
     assert me.model_copy(update={"namespace": "pid:[1]"}).is_alive() is None
     child = subprocess.run(

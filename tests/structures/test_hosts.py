@@ -69,6 +69,7 @@ def test_smiles_is_reproducible_and_carries_its_charge() -> None:
         ("C.C", "several pieces"),
         ("[CH3]", "radical electrons on atom 0"),
         ("", "not a SMILES"),
+        ("C" * 300 + "(", "not a SMILES"),
     ],
 )
 def test_bad_hosts(host: str, message: str) -> None:

@@ -19,7 +19,7 @@ from alkaflow.structures import (
     select_sites,
 )
 from alkaflow.structures.graph import BondGraph
-from alkaflow.structures.symmetry import find_operations
+from alkaflow.structures.symmetry import find_operations, symmetrise
 
 EXPECTED = {
     # three bays, three corners; three pyrazine rings and the central one, two sides each
@@ -136,6 +136,20 @@ def test_symmetry_counts() -> None:
         ("C", 24),
     ):
         assert len(find_operations(BondGraph(load_host(host)))) == order, host
+
+
+def test_symmetrising() -> None:
+    """Projection: twice is once, symmetric vectors are kept, what is left is carried onto itself by every operation."""
+    host = hatcn()
+    operations = find_operations(BondGraph(host))
+    noise = np.random.default_rng(1).normal(size=host.positions.shape)
+    projected = symmetrise(noise, operations)
+    assert np.allclose(symmetrise(projected, operations), projected)
+    assert np.allclose(symmetrise(host.positions, operations), host.positions)
+    for operation in operations:
+        carried = np.empty_like(projected)
+        carried[list(operation.permutation)] = projected @ operation.matrix.T
+        assert np.allclose(carried, projected)
 
 
 def test_a_broken_symmetry_is_seen() -> None:

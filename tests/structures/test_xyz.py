@@ -54,6 +54,7 @@ def test_write_and_read_back(tmp_path: Path) -> None:
         ("", 1, "number of atoms"),
         ("three\n\n", 1, "found 'three'"),
         ("-3\n\n", 1, "found '-3'"),
+        ("9" * 5000 + "\n\n", 1, "expected the number of atoms"),
         ("0\n\n", 1, "0 atoms"),
         ("1000000\n\n", 1, "1000000 atoms"),
         ("2\n\nH 0 0 0\n", 3, "promises 2 atoms, but the file ends after 1"),
@@ -73,6 +74,13 @@ def test_errors_name_file_and_line(tmp_path: Path, text: str, line: int, message
         read_xyz(path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert message in str(caught.value)
+
+
+def test_charge_and_multiplicity_travel_in_the_comment(tmp_path: Path) -> None:
+    path = tmp_path / "oxide.xyz"
+    path.write_text("1\nname charge=-1 multiplicity=2 energy=3\nO 0 0 0\n", encoding="utf-8")
+    assert (read_xyz(path).charge, read_xyz(path).multiplicity) == (-1, 2)
+    assert (read_xyz(path, charge=0).charge, read_xyz(path, charge=0).multiplicity) == (0, 1)
 
 
 def test_overlap_names_both_atoms(tmp_path: Path) -> None:

@@ -115,6 +115,38 @@ def test_elements_beyond_the_basis() -> None:
         check_level(parse_level("b3lyp/def2-svp"), ("Zr",))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("basis", ["lanl2dz", "bfd-vdz", "ccecp-cc-pvdz", "gth-dzvp"])
+def test_bases_that_belong_to_core_potentials_are_refused(basis: str) -> None:
+    with pytest.raises(BadInputError, match=r"effective core potential|no functions|unknown basis"):
+        check_level(KohnSham(functional="b3lyp", basis=basis), ("Na",))
+
+
+@pytest.mark.parametrize("basis", ["6-31g(q)", "6-31g(dd)", "6-31g()", "6-31g*(d)"])
+def test_malformed_pople_names_are_refused(basis: str) -> None:
+    with pytest.raises(UnknownNameError, match="unknown basis"):
+        check_level(KohnSham(functional="b3lyp", basis=basis), ("C",))
+
+
+def test_a_site_that_one_host_lacks_is_taken_where_it_is() -> None:
+    hosts = [{"name": "HATCN", "builtin": "hatcn"}, {"name": "pyrazine", "builtin": "pyrazine"}]
+    plan = make_plan(study(hosts=hosts, guests=["Li"], published=[]))
+    assert [(row.host, row.site_kind) for row in plan.rows] == [
+        ("HATCN", "bay"), ("HATCN", "corner"), ("HATCN", "face"), ("pyrazine", "face")
+    ]  # fmt: skip
+    with pytest.raises(BadInputError, match="host 'pyrazine': unknown site 'bay'"):
+        make_plan(study(hosts=hosts, guests=["Li"], sites=["bay"], published=[]))
+    with pytest.raises(UnknownNameError, match="unknown site 'cornr'"):
+        make_plan(study(hosts=hosts, guests=["Li"], sites=["face", "cornr"], published=[]))
+
+
+def test_charges_of_hosts() -> None:
+    anion = {"name": "A", "smiles": "[O-]c1cnccn1"}
+    plain = make_plan(study(hosts=[anion], sites=["face"], guests=["Li"], published=[]))
+    assert plain.hosts["A"].charge == -1
+    with pytest.raises(BadInputError, match="host 'A': charge 0 contradicts the SMILES, which says -1"):
+        make_plan(study(hosts=[anion | {"charge": 0}], sites=["face"], guests=["Li"], published=[]))
+
+
 def test_basis_data_is_never_read_from_paths() -> None:
     for name in ("/etc/passwd", "6-31g\nC S", "../6-31g"):
         with pytest.raises(BadInputError):

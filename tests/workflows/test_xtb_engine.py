@@ -5,7 +5,7 @@ import pytest
 
 from alkaflow.errors import CalculationError
 from alkaflow.levels import Xtb
-from alkaflow.structures import Structure, build_complex, classify_guest, find_sites, load_host
+from alkaflow.structures import Structure, build_complex, classify_guest, find_sites, hatcn, load_host
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.xtb_engine import run_xtb
 
@@ -35,6 +35,34 @@ def test_water_relaxes_to_a_stationary_point(tmp_path: Path) -> None:
 def test_a_single_atom_has_nothing_to_relax(tmp_path: Path) -> None:
     result = run_xtb(Structure(("Li",), np.zeros((1, 3))), Xtb(), relax=True, progress=Progress(tmp_path))
     assert (result.steps, result.max_force) == (0, pytest.approx(0.0, abs=1e-9))
+
+
+@pytest.mark.parametrize(("guest", "height"), [("Li", 2.03), ("Na", 2.18)])
+def test_a_metal_above_a_ring_of_hatcn_keeps_its_mirror_plane(guest: str, height: float, tmp_path: Path) -> None:
+    """Heights of an independent GFN2-xTB run; without its symmetry the metal slides into a bay."""
+    host = hatcn()
+    site = next(site for site in find_sites(host, guest) if site.label == "pyrazine face")
+    placed = build_complex(host, guest, site)
+    result = run_xtb(placed.structure, Xtb(), relax=True, progress=Progress(tmp_path))
+    assert result.operations == 2
+    assert classify_guest(host, result.positions, guest, site.id).verdict == "stayed"
+    metal = result.positions[-1]
+    assert metal[1] == pytest.approx(0.0, abs=1e-4)
+    assert metal[2] == pytest.approx(height, abs=0.1)
+    mirrored = result.positions * [1, -1, 1]
+    distances = np.linalg.norm(mirrored[:, None] - result.positions[None], axis=-1)
+    assert distances.min(axis=1).max() < 1e-4
+
+
+def test_hatcn_stays_planar(tmp_path: Path) -> None:
+    result = run_xtb(hatcn(), Xtb(), relax=True, progress=Progress(tmp_path))
+    assert result.operations == 12
+    assert np.abs(result.positions[:, 2]).max() < 1e-6
+    assert result.max_force < 0.005
+    # an independent GFN2-xTB geometry: Ca-Ca in the pyrazine 1.415, between pyrazines 1.445 Angstrom
+    carbons = result.positions[[0, 5, 15]]
+    assert np.linalg.norm(carbons[0] - carbons[1]) == pytest.approx(1.415, abs=2e-3)
+    assert np.linalg.norm(carbons[0] - carbons[2]) == pytest.approx(1.445, abs=2e-3)
 
 
 def test_too_few_steps_are_a_failure(tmp_path: Path) -> None:
