@@ -90,6 +90,10 @@ class Database:
         document = self.records.find_one({"_id": calculation})
         return _as_record(document) if document else None
 
+    def has_record(self, calculation: str) -> bool:
+        """Whether a calculation has a record."""
+        return self.records.find_one({"_id": calculation}, {"_id": 1}) is not None
+
     def records_of(self, calculations: list[str]) -> dict[str, Record]:
         """Return the records that exist among the given ids."""
         return {d["_id"]: _as_record(d) for d in self.records.find({"_id": {"$in": calculations}})}

@@ -7,17 +7,16 @@ state is a cache which `repair` rewrites from ours, never the reverse.
 
 import json
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fireworks import Firework, FWAction, FWorker, Workflow
 from pymongo import ReturnDocument
 
 from alkaflow.calculations import CalculationInput, Position
+from alkaflow.launchpad.books import Books
 from alkaflow.launchpad.database import SCHEMA_VERSION, Database, Document
-from alkaflow.launchpad.firetask import firework_for
 from alkaflow.launchpad.locks import lock
 from alkaflow.launchpad.owner import Owner, owner_of
 from alkaflow.plans import Plan
@@ -57,7 +56,7 @@ class Queue:
     def __init__(self, database: Database, lease_seconds: float = 120.0) -> None:
         self._db = database
         self._lease = lease_seconds
-        self._worker = FWorker(name="alkaflow")
+        self._books = Books(database)
 
     # --- submitting -------------------------------------------------------------------------------------------------
 
@@ -73,9 +72,9 @@ class Queue:
             self._db.calculations.update_many({"_id": {"$in": ids}}, {"$addToSet": {"studies": plan.study.name}})
             for calculation in again:
                 self._set_free(calculation)
-            self._enqueue_missing(ids)
+            self._books.enqueue_missing(ids)
             for calculation in again:
-                self._rerun_firework(calculation)
+                self._books.rerun(calculation)
         done = [i for i in ids if states.get(i) == "COMPLETED"]
         queued = [i for i in ids if i not in new and i not in again and i not in done]
         return Submission(new, done, queued, again)
@@ -91,7 +90,7 @@ class Queue:
             "level": str(given.level),
             "formula": formula_of(given.symbols),
             "parent": given.parent,
-            "state": "WAITING" if given.parent and not self._has_record(given.parent) else "READY",
+            "state": "WAITING" if given.parent and not self._db.has_record(given.parent) else "READY",
             "claim": None,
             "attempts": 0,
             "failure": None,
@@ -99,51 +98,6 @@ class Queue:
             "created": datetime.now(UTC),
         }
         self._db.calculations.update_one({"_id": given.id}, {"$setOnInsert": document}, upsert=True)
-
-    def _enqueue_missing(self, ids: Iterable[str]) -> None:
-        """Give every unfinished calculation its firework: parents and children in one small workflow."""
-        order = list(ids)
-        found = self._db.calculations.find({"_id": {"$in": order}, "state": {"$ne": "COMPLETED"}})
-        documents = {d["_id"]: d for d in found}
-        wanted = {i: documents[i] for i in order if i in documents}
-        self._drop_orphans(list(wanted))
-        known = {
-            d["name"]: d["fw_id"]
-            for d in self._fireworks.find({"name": {"$in": list(wanted)}}, {"name": 1, "fw_id": 1})
-        }
-        missing = {i: d for i, d in wanted.items() if i not in known}
-        roots = [i for i, d in missing.items() if d["parent"] not in missing]
-        for root in roots:
-            chain = {root: firework_for(root)}
-            self._add_children(root, missing, chain)
-            workflow = Workflow(list(chain.values()), name=missing[root]["title"])
-            parent = self._unfinished_firework(missing[root]["parent"])
-            if parent is None:
-                self._db.fireworks.add_wf(workflow)
-            else:
-                self._db.fireworks.append_wf(workflow, [parent])
-
-    def _drop_orphans(self, names: list[str]) -> None:
-        """Remove fireworks without a workflow: a submission was killed between FireWorks' two inserts."""
-        numbers = [d["fw_id"] for d in self._fireworks.find({"name": {"$in": names}}, {"fw_id": 1})]
-        workflows = self._db.fireworks.workflows.find({"nodes": {"$in": numbers}}, {"nodes": 1})
-        housed = {node for workflow in workflows for node in workflow["nodes"]}
-        orphans = [number for number in numbers if number not in housed]
-        if orphans:
-            self._fireworks.delete_many({"fw_id": {"$in": orphans}})
-
-    def _add_children(self, parent: str, missing: dict[str, Document], chain: dict[str, Firework]) -> None:
-        for child, document in missing.items():
-            if document["parent"] == parent:
-                chain[child] = firework_for(child, parents=[chain[parent]])
-                self._add_children(child, missing, chain)
-
-    def _unfinished_firework(self, parent: str | None) -> int | None:
-        """The firework to wait for; none where there is no parent or it is done."""
-        if parent is None or self._has_record(parent):
-            return None
-        found = self._fireworks.find_one({"name": parent}, {"fw_id": 1})
-        return int(found["fw_id"]) if found else None
 
     # --- claiming ---------------------------------------------------------------------------------------------------
 
@@ -155,11 +109,8 @@ class Queue:
         only
             Ids to choose from; all by default.
         """
-        query: Document = {"state": "READY"}
-        if only is not None:
-            query["name"] = {"$in": list(only)}
-        for firework in self._fireworks.find(query, {"name": 1, "fw_id": 1}).sort("fw_id", 1):
-            claim = self._take(firework["name"], int(firework["fw_id"]))
+        for calculation, firework in self._books.ready(only):
+            claim = self._take(calculation, firework)
             if claim is not None:
                 return claim
         return None
@@ -202,10 +153,8 @@ class Queue:
             positions = tuple(parent.positions_angstrom)
         launch = None
         if firework is not None:
-            launched, launch = self._db.fireworks.checkout_fw(
-                self._worker, "", fw_id=firework, host=Owner.this_process().host
-            )
-            if launched is None:
+            launch = self._books.check_out(firework, Owner.this_process().host)
+            if launch is None:
                 self._set_free(calculation)
                 return None
         return Claim(calculation, token, int(document["attempts"]), given, positions, document["title"], launch)
@@ -224,7 +173,7 @@ class Queue:
         if self._db.calculations.find_one(self._mine(claim), {"_id": 1}) is None:
             return False
         self._db.insert_record(record)
-        self._end_launch(claim, "COMPLETED")
+        self._books.end(claim.launch, "COMPLETED")
         self._finish(self._mine(claim))
         return True
 
@@ -237,7 +186,7 @@ class Queue:
         if ended.matched_count == 0:
             return False
         self._log_attempt(claim.id, claim.attempt, outcome, message)
-        self._end_launch(claim, "FIZZLED")
+        self._books.end(claim.launch, "FIZZLED")
         return True
 
     def release(self, claim: Claim, reason: str) -> None:
@@ -245,7 +194,7 @@ class Queue:
         freed = self._db.calculations.update_one(self._mine(claim), {"$set": {"state": "READY", "claim": None}})
         if freed.matched_count:
             self._log_attempt(claim.id, claim.attempt, "released", reason)
-            self._rerun_firework(claim.id)
+            self._books.rerun(claim.id)
 
     def _finish(self, query: Document) -> None:
         """Mark a calculation done, if the query still fits it, and its children ready."""
@@ -253,10 +202,6 @@ class Queue:
         if self._db.calculations.update_one(query, {"$set": done}).matched_count:
             children = {"parent": query["_id"], "state": "WAITING"}
             self._db.calculations.update_many(children, {"$set": {"state": "READY"}})
-
-    def _end_launch(self, claim: Claim, state: str) -> None:
-        if claim.launch is not None:
-            self._db.fireworks.complete_launch(claim.launch, FWAction(), state)
 
     def _log_attempt(self, calculation: str, attempt: int, outcome: str, message: str) -> None:
         document = {"calculation": calculation, "attempt": attempt, "outcome": outcome, "message": message,
@@ -272,7 +217,7 @@ class Queue:
         """
         with self._exclusively():
             freed = self._free_dead_claims()
-            self._unlock_workflows()
+            self._books.unlock_idle_workflows()
             idle = [
                 d["_id"] for d in self._db.calculations.find({"state": {"$nin": ["COMPLETED", "RUNNING"]}}, {"_id": 1})
             ]
@@ -280,11 +225,11 @@ class Queue:
                 # its worker died between the record and the state
                 self._finish({"_id": document["_id"], "claim": None})
             for document in self._db.calculations.find({"state": "WAITING", "claim": None}, {"parent": 1}):
-                if self._has_record(document["parent"]):
+                if self._db.has_record(document["parent"]):
                     self._db.calculations.update_one(
                         {"_id": document["_id"], "state": "WAITING"}, {"$set": {"state": "READY"}}
                     )
-            self._enqueue_missing(idle)
+            self._books.enqueue_missing(idle)
             self._align_fireworks()
         return freed
 
@@ -306,24 +251,13 @@ class Queue:
                 freed.append(document["_id"])
         return freed
 
-    def _unlock_workflows(self) -> None:
-        """Remove FireWorks' locks, which have no owner, from workflows that nobody works on."""
-        for workflow in self._db.fireworks.workflows.find({"locked": True}, {"nodes": 1}):
-            names = [d["name"] for d in self._fireworks.find({"fw_id": {"$in": workflow["nodes"]}}, {"name": 1})]
-            if not self._db.calculations.find_one({"_id": {"$in": names}, "state": "RUNNING"}, {"_id": 1}):
-                self._db.fireworks.workflows.update_one({"_id": workflow["_id"]}, {"$unset": {"locked": True}})
-
     def _align_fireworks(self) -> None:
         """Bring every firework to the state of its calculation."""
         ours = {d["_id"]: d["state"] for d in self._db.calculations.find({"state": {"$ne": "RUNNING"}}, {"state": 1})}
-        # COMPLETED on both sides is most of an old database, and settled.
-        open_names = [name for name, state in ours.items() if state != "COMPLETED"]
-        query = {"$or": [{"state": {"$ne": "COMPLETED"}}, {"name": {"$in": open_names}}]}
-        for firework in self._fireworks.find(query, {"name": 1, "state": 1, "fw_id": 1}):
-            if firework["name"] in ours and firework["state"] != ours[firework["name"]]:
-                self._align(firework["name"], int(firework["fw_id"]))
+        for calculation, firework in self._books.out_of_step(ours):
+            self._align(calculation, firework)
 
-    def _align(self, calculation: str, fw_id: int) -> None:
+    def _align(self, calculation: str, firework: int) -> None:
         """Bring one firework to the state of its calculation, held meanwhile so that nobody claims it."""
         token = uuid.uuid4().hex
         hold = {"token": token, "owner": {"$literal": Owner.this_process().model_dump()}, "expires": self._expiry()}
@@ -332,30 +266,10 @@ class Queue:
         if held is None:
             return
         try:
-            ours, theirs = held["state"], self._firework_state(fw_id)
-            if theirs != ours and theirs not in ("READY", "WAITING"):
-                self._db.fireworks.rerun_fw(fw_id)  # archives its launches
-            if ours == "COMPLETED" and theirs != "COMPLETED":
-                self._set_firework_state(fw_id, "READY")
-                _, launch = self._db.fireworks.checkout_fw(self._worker, "", fw_id=fw_id)
-                self._db.fireworks.complete_launch(launch, FWAction(), "COMPLETED")
-            elif self._firework_state(fw_id) != ours:
-                self._set_firework_state(fw_id, ours)
+            self._books.rewrite(firework, held["state"])
         finally:
             mine = {"_id": calculation, "claim.token": token}
             self._db.calculations.update_one(mine, {"$set": {"claim": None}})
-
-    def _firework_state(self, fw_id: int) -> str:
-        return str(self._fireworks.find_one({"fw_id": fw_id}, {"state": 1})["state"])
-
-    def _set_firework_state(self, fw_id: int, state: str) -> None:
-        self._fireworks.update_one({"fw_id": fw_id}, {"$set": {"state": state}})
-        self._db.fireworks.workflows.update_one({"nodes": fw_id}, {"$set": {f"fw_states.{fw_id}": state}})
-
-    def _rerun_firework(self, calculation: str) -> None:
-        firework = self._fireworks.find_one({"name": calculation}, {"fw_id": 1, "state": 1})
-        if firework and firework["state"] not in ("READY", "WAITING"):
-            self._db.fireworks.rerun_fw(int(firework["fw_id"]))
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -367,8 +281,7 @@ class Queue:
 
     def claimable(self, only: Collection[str] | None = None) -> bool:
         """Whether any calculation, or any of the ids, could be claimed now."""
-        query: Document = {"state": "READY"} | ({} if only is None else {"name": {"$in": list(only)}})
-        names = [d["name"] for d in self._fireworks.find(query, {"name": 1})]
+        names = [calculation for calculation, _ in self._books.ready(only)]
         free = {"_id": {"$in": names}, "claim": None, "state": {"$in": ["READY", "WAITING"]}}
         return self._db.calculations.find_one(free, {"_id": 1}) is not None
 
@@ -384,16 +297,9 @@ class Queue:
         """Ready again, or waiting where the parent has no record yet."""
         document = self._db.calculations.find_one({"_id": calculation}, {"parent": 1})
         parent = document["parent"] if document else None
-        waits = parent is not None and not self._has_record(parent)
+        waits = parent is not None and not self._db.has_record(parent)
         update = {"state": "WAITING" if waits else "READY", "claim": None, "failure": None}
         self._db.calculations.update_one({"_id": calculation}, {"$set": update})
-
-    def _has_record(self, calculation: str) -> bool:
-        return self._db.records.find_one({"_id": calculation}, {"_id": 1}) is not None
-
-    @property
-    def _fireworks(self) -> Any:
-        return self._db.fireworks.fireworks
 
     def _mine(self, claim: Claim) -> Document:
         return {"_id": claim.id, "claim.token": claim.token}
