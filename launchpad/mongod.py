@@ -121,6 +121,7 @@ class EmbeddedMongod:
             *("--unixSocketPrefix", str(self.socket.parent)),
             *("--filePermissions", "0600"),
             *("--wiredTigerCacheSizeGB", str(self._settings.mongod_cache_gb)),
+            *("--journalCommitInterval", "10"),  # ms; an acknowledged write waits for a third of it
             *("--logpath", str(self.log), "--logappend"),
             "--fork",
         ]

@@ -1,7 +1,6 @@
 """Shared fixtures: a clean environment, a real mongod, and a database of its own for each test."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,17 +55,24 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 @pytest.fixture
-def settings(served: Settings, tmp_path: Path) -> Settings:
-    """The session's mongod, a database name of the test's own."""
-    return served.model_copy(update={"database": f"test-{uuid.uuid4().hex[:12]}"})
+def settings(served: Settings) -> Settings:
+    """The session's mongod and a database of the tests."""
+    return served.model_copy(update={"database": "test"})
 
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    """An empty database on the real mongod."""
+    """An empty database on the real mongod; indexes stay from test to test."""
     with open_database(settings) as opened:
+        _empty(opened)
         yield opened
-        opened.client.drop_database(settings.database)
+        _empty(opened)
+
+
+def _empty(database: Database) -> None:
+    for name in database.db.list_collection_names():
+        if name != "fw_id_assigner":
+            database.db[name].delete_many({})
 
 
 @pytest.fixture
