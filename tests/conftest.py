@@ -1,6 +1,7 @@
 """Shared fixtures: a clean environment, a real mongod, and a database of its own for each test."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def database(settings: Settings) -> Iterator[Database]:
         _empty(opened)
         yield opened
         _empty(opened)
+        shutil.rmtree(settings.data_dir / "attempts", ignore_errors=True)
 
 
 def _empty(database: Database) -> None:

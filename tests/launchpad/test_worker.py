@@ -191,9 +191,7 @@ def test_a_result_left_on_disk_is_delivered_and_not_computed_again(
         worker.execute(claim)
     monkeypatch.undo()
     assert database.record(atom) is None
-    database.calculations.update_one({"_id": atom}, {"$set": {"claim.owner.started": 1}})
     monkeypatch.setattr(Worker, "_compute", die)
-    Queue(database).repair()
     claim = Queue(database).claim([atom])
     assert claim is not None
     assert worker.execute(claim)
