@@ -17,6 +17,7 @@ def seconds(code: str) -> float:
 
 
 def main() -> None:
+    """Print medians for bare Python, alkaflow, its command line and PySCF."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     codes = {
         "bare": "pass",

@@ -7,7 +7,7 @@ from alkaflow.calculations import CalculationInput, rounded
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.levels import KohnSham, Xtb
 from alkaflow.plans import Leg, Plan, PlannedHost, PlanRow
-from alkaflow.structures import GUESTS, Site, Structure, build_complex, find_sites, get_guest, select_sites
+from alkaflow.structures import Site, Structure, build_complex, find_sites, get_guest, select_sites
 from alkaflow.structures.hosts import builtin_host
 from alkaflow.structures.smiles import from_smiles
 from alkaflow.structures.xyz import read_xyz
@@ -49,8 +49,7 @@ def make_plan(
     known: list[Site] = []
     wanted_guests = list(guests or study.guests)
     for guest in wanted_guests:
-        if guest not in GUESTS:
-            raise UnknownNameError("guest", guest, GUESTS)
+        get_guest(guest)  # an unknown one is refused before any host is built
     for entry in study.hosts:
         host = _load_entry(entry, folder)
         check_level(chosen.energy, (*host.symbols, *wanted_guests))

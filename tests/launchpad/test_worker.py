@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fireworks.core.rocket_launcher import launch_rocket
 from alkaflow.analysis import build_table
 from alkaflow.launchpad import campaign
 from alkaflow.launchpad.database import Database
+from alkaflow.launchpad.mongod import EmbeddedMongod
 from alkaflow.launchpad.queue import Queue
 from alkaflow.launchpad.worker import Event, Worker
 from alkaflow.plans import Plan
@@ -198,6 +200,30 @@ def test_a_result_left_on_disk_is_delivered_and_not_computed_again(
     stored = database.record(atom)
     assert stored is not None
     assert stored.energy_hartree == pytest.approx(-7.4909, abs=1e-3)
+
+
+def test_a_database_that_is_away_at_delivery_is_waited_for(
+    database: Database, settings: Settings, small_study: Path
+) -> None:
+    plan = plan_of(small_study)
+    Queue(database).submit(plan)
+    atom = plan.rows[0].guest_leg.energy
+    claim = Queue(database).claim([atom])
+    assert claim is not None
+    server = EmbeddedMongod(settings)
+
+    def restart_later() -> None:
+        time.sleep(6)  # longer than the calculation takes
+        server.start()
+
+    server.stop()
+    with ThreadPoolExecutor(1) as pool:
+        restarted = pool.submit(restart_later)
+        assert Worker(database, settings).execute(claim)
+        restarted.result()
+    assert database.record(atom) is not None
+    assert database.fireworks.fireworks.find_one({"name": atom})["state"] == "COMPLETED"
+    assert database.calculations.find_one({"_id": atom})["state"] == "COMPLETED"
 
 
 def test_a_crash_of_the_child_is_a_failure_with_its_cause(
