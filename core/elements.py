@@ -9,6 +9,13 @@ Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"""
 SYMBOLS: tuple[str, ...] = tuple(_SYMBOLS.split())
 ATOMIC_NUMBER: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS, start=1)}
 
+NON_METALS = frozenset("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Te I Xe At Rn Ts Og".split())
+
+
+def is_metal(symbol: str) -> bool:
+    """Whether an element is a metal; the metalloids count as non-metals."""
+    return symbol not in NON_METALS
+
 
 def atomic_number(symbol: str) -> int:
     """Return the atomic number of an element symbol; raise UnknownNameError for anything else."""

@@ -1,6 +1,5 @@
 """The bond graph of a structure: bonds from covalent radii, rings, and names that do not depend on atom order."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +9,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from alkaflow.structures.structure import Structure
+from alkaflow.structures.structure import FloatArray, Structure
 
 BOND_SLACK = 0.4
 """Two atoms are bonded when closer than the sum of their covalent radii plus this [Angstrom].
@@ -73,14 +72,29 @@ class BondGraph:
         return tuple(tuple(ring) for ring in Chem.GetSymmSSSR(molecule))
 
     @cached_property
-    def classes(self) -> tuple[str, ...]:
-        """A name per atom, equal for atoms that the graph cannot tell apart (Weisfeiler-Lehman refinement)."""
-        names = list(self.structure.symbols)
+    def classes(self) -> tuple[int, ...]:
+        """A number per atom, equal for atoms that the graph cannot tell apart (Weisfeiler-Lehman refinement).
+
+        The numbers follow from elements and bonds alone, never from the order of the atoms.
+        """
+        ranks = self.structure.numbers.tolist()
         count = 0
-        while len(set(names)) > count:
-            count = len(set(names))
+        while len(set(ranks)) > count:
+            count = len(set(ranks))
             names = [
-                hashlib.sha256("|".join([names[i], *sorted(names[j] for j in bonded)]).encode()).hexdigest()[:16]
-                for i, bonded in enumerate(self.neighbours)
+                (ranks[i], tuple(sorted(ranks[j] for j in bonded))) for i, bonded in enumerate(self.neighbours)
             ]
-        return tuple(names)
+            order = {name: rank for rank, name in enumerate(sorted(set(names)))}
+            ranks = [order[name] for name in names]
+        return tuple(ranks)
+
+    def hydrogens(self, atom: int) -> tuple[int, ...]:
+        """Hydrogen atoms bonded to an atom."""
+        return tuple(sorted(j for j in self.neighbours[atom] if self.structure.symbols[j] == "H"))
+
+    def bond_vectors(self, atom: int) -> FloatArray:
+        """Unit vectors from an atom towards the atoms bonded to it, shape=(n_bonded, 3)."""
+        positions = self.structure.positions
+        vectors = positions[sorted(self.neighbours[atom])] - positions[atom]
+        unit: FloatArray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit

@@ -1,11 +1,14 @@
 """Symmetry operations of a structure, each accepted only after it was applied and its residual measured.
 
-Point-group programs guess an axis system first and fail on nearly symmetric geometries. Here every candidate
-operation comes from mapping one pair of atoms (with the centre, a frame) onto another; it counts when it sends every
-atom to within `tolerance` of an atom that the bond graph cannot tell from it, and maps bonds onto bonds.
+Point-group programs guess an axis system first and fail on nearly symmetric geometries. Here every candidate comes
+from mapping one pair of atoms (with the centre, a frame) onto another; it counts when it sends every atom to within
+`tolerance` of an atom that the bond graph cannot tell from it, and maps bonds onto bonds. An operation is thus a
+measured isometry and a graph automorphism at once. The same search between two structures says whether they are one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +20,14 @@ from alkaflow.structures.structure import FloatArray
 DEFAULT_TOLERANCE = 0.15
 """Largest distance between an atom's image and the atom it stands for [Angstrom]; holds for noise of 0.02."""
 
+_OFF_CENTRE = 0.5  # atoms nearer to the centre than this give a frame no direction [Angstrom]
+_FLATTEST = 0.7  # height of the smallest triangle that spans a frame with the centre [Angstrom]
+_ROUGH = 6.0  # times the tolerance that a frame may miss before it is refined on all atoms
+
 
 @dataclass(frozen=True)
 class Operation:
-    """A symmetry operation about the centroid: atom i goes to atom ``permutation[i]``.
+    """An isometry about the centroid: atom i goes to atom ``permutation[i]``.
 
     Attributes
     ----------
@@ -37,8 +44,55 @@ class Operation:
     residual: float
 
 
+@dataclass(frozen=True)
+class MarkedPoints:
+    """Atoms about their centroid, with a mark each that an isometry must keep, and the bonds between them.
+
+    Attributes
+    ----------
+    positions
+        From the centroid [Angstrom], shape=(n_atoms, 3).
+    marks
+        shape=(n_atoms,)
+    bonds
+        Pairs of atoms, shape=(n_bonds, 2); empty where bonds need not be kept.
+    """
+
+    positions: FloatArray
+    marks: NDArray[np.int64]
+    bonds: NDArray[np.int64]
+
+    @classmethod
+    def of_graph(cls, graph: BondGraph) -> "MarkedPoints":
+        """The atoms of a bond graph, marked by what the graph can tell apart."""
+        positions = graph.structure.positions - graph.structure.positions.mean(axis=0)
+        bonds = np.array(sorted(graph.bonds), dtype=np.int64).reshape(-1, 2)
+        return cls(positions, np.array(graph.classes), bonds)
+
+    @cached_property
+    def radii(self) -> FloatArray:
+        """Distances from the centroid [Angstrom], shape=(n_atoms,)."""
+        radii: FloatArray = np.linalg.norm(self.positions, axis=1)
+        return radii
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        """For nearest neighbours."""
+        return cKDTree(self.positions)
+
+    @cached_property
+    def bond_codes(self) -> NDArray[np.int64]:
+        """One sorted number per bond."""
+        return self.codes(self.bonds)
+
+    def codes(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One sorted number per pair of atoms, whichever comes first in it."""
+        codes: NDArray[np.int64] = np.sort(pairs.min(axis=1) * len(self.marks) + pairs.max(axis=1))
+        return codes
+
+
 def find_operations(graph: BondGraph, tolerance: float = DEFAULT_TOLERANCE) -> list[Operation]:
-    """Find all symmetry operations of a structure, the identity among them.
+    """Find all symmetry operations of a structure, the identity first.
 
     Parameters
     ----------
@@ -47,89 +101,122 @@ def find_operations(graph: BondGraph, tolerance: float = DEFAULT_TOLERANCE) -> l
     tolerance
         Accepted residual [Angstrom].
     """
-    positions = graph.structure.positions - graph.structure.positions.mean(axis=0)
-    identity = Operation(tuple(range(len(positions))), np.eye(3), 0.0)
-    pair = _reference_pair(positions, graph.classes, tolerance)
+    points = MarkedPoints.of_graph(graph)
+    itself = tuple(range(len(points.marks)))
+    found = list(find_isometries(points, points, tolerance))
+    others = [operation for operation in found if operation.permutation != itself or np.linalg.det(operation.matrix) < 0]
+    return [Operation(itself, np.eye(3), 0.0), *others]
+
+
+def find_isometries(start: MarkedPoints, target: MarkedPoints, tolerance: float) -> Iterator[Operation]:
+    """Yield the rotations and reflections that send one set of atoms onto another, each kind of pairing once.
+
+    Parameters
+    ----------
+    start, target
+        The atoms; marks and bonds must be kept.
+    tolerance
+        Accepted residual [Angstrom].
+    """
+    if sorted(start.marks.tolist()) != sorted(target.marks.tolist()) or len(start.bonds) != len(target.bonds):
+        return
+    seen: set[tuple[tuple[int, ...], int]] = set()
+    for rough, handedness in _rough_isometries(start, target, tolerance):
+        operation = _verified(start, target, rough, handedness, tolerance)
+        if operation is not None and (operation.permutation, handedness) not in seen:
+            seen.add((operation.permutation, handedness))
+            yield operation
+
+
+def _rough_isometries(
+    start: MarkedPoints, target: MarkedPoints, tolerance: float
+) -> Iterator[tuple[FloatArray, int]]:
+    """Orthogonal matrices, with their determinants, that send a frame of two atoms onto one of two like atoms."""
+    pair = _reference_pair(start, tolerance)
     if pair is None:
-        return _collinear_operations(graph, positions, tolerance, identity)
-    found = {(identity.permutation, 1): identity}
-    tree = cKDTree(positions)
+        along = _rotation_between(_axis(start), _axis(target))
+        yield from ((along, 1), (-along, -1))
+        return
     first, second = pair
-    radii = np.linalg.norm(positions, axis=1)
-    candidates_1 = _alike(graph.classes, radii, first, tolerance)
-    candidates_2 = _alike(graph.classes, radii, second, tolerance)
-    separation = np.linalg.norm(positions[first] - positions[second])
-    frame = _frame(positions[first], positions[second])
-    for i in candidates_1:
-        for j in candidates_2:
-            if i == j or abs(np.linalg.norm(positions[i] - positions[j]) - separation) > 2 * tolerance:
+    separation = np.linalg.norm(start.positions[first] - start.positions[second])
+    frame = _frame(start.positions[first], start.positions[second])
+    for i in _alike(start, first, target, tolerance):
+        seconds = _alike(start, second, target, tolerance)
+        gaps = np.linalg.norm(target.positions[seconds] - target.positions[i], axis=1)
+        for j in seconds[np.abs(gaps - separation) <= 2 * tolerance]:
+            if i == j:
                 continue
-            image = _frame(positions[i], positions[j])
+            image = _frame(target.positions[i], target.positions[j])
             for handedness in (1, -1):
-                rough = image @ np.diag([1.0, 1.0, handedness]) @ frame.T
-                operation = _verified(graph, positions, tree, rough, handedness, tolerance)
-                if operation is not None:
-                    found.setdefault((operation.permutation, handedness), operation)
-    return list(found.values())
+                yield image @ np.diag([1.0, 1.0, handedness]) @ frame.T, handedness
 
 
-def _reference_pair(positions: FloatArray, classes: tuple[str, ...], tolerance: float) -> tuple[int, int] | None:
-    """Two atoms that span a plane with the centroid, from the smallest classes; None for a linear molecule."""
-    size = {name: classes.count(name) for name in set(classes)}
-    radii = np.linalg.norm(positions, axis=1)
-    usable = [i for i in range(len(classes)) if radii[i] > 0.5]
-    order = sorted(usable, key=lambda i: (size[classes[i]], -radii[i]))
+def _reference_pair(points: MarkedPoints, tolerance: float) -> tuple[int, int] | None:
+    """Two atoms that span a plane with the centre, from the smallest classes; None for a linear molecule."""
+    size = np.bincount(points.marks - points.marks.min())[points.marks - points.marks.min()]
+    usable = np.flatnonzero(points.radii > _OFF_CENTRE)
+    order = sorted(usable.tolist(), key=lambda i: (size[i], -points.radii[i]))
     best: tuple[int, int] | None = None
     for first in order[:50]:
-        for second in order:
-            area = np.linalg.norm(np.cross(positions[first], positions[second])) / radii[first]
-            if second != first and area > max(0.7, 3 * tolerance):
-                cost = size[classes[first]] * size[classes[second]]
-                if best is None or cost < size[classes[best[0]]] * size[classes[best[1]]]:
-                    best = (first, second)
-                break
+        heights = np.linalg.norm(np.cross(points.positions[first], points.positions[order]), axis=1)
+        wide = heights / points.radii[first] > max(_FLATTEST, 3 * tolerance)
+        seconds = [j for j, is_wide in zip(order, wide, strict=True) if is_wide and j != first]
+        if seconds and (best is None or size[first] * size[seconds[0]] < size[best[0]] * size[best[1]]):
+            best = (first, seconds[0])
     return best
 
 
-def _alike(classes: tuple[str, ...], radii: FloatArray, atom: int, tolerance: float) -> list[int]:
-    return [
-        i for i, name in enumerate(classes) if name == classes[atom] and abs(radii[i] - radii[atom]) <= 2 * tolerance
-    ]
+def _alike(start: MarkedPoints, atom: int, target: MarkedPoints, tolerance: float) -> NDArray[np.int64]:
+    """Atoms of the target with the mark and the radius of an atom of the start."""
+    same = (target.marks == start.marks[atom]) & (np.abs(target.radii - start.radii[atom]) <= 2 * tolerance)
+    return np.flatnonzero(same)
 
 
 def _frame(a: FloatArray, b: FloatArray) -> FloatArray:
     """Right-handed orthonormal frame, as columns, with a along the first axis and b in the first plane."""
     x = a / np.linalg.norm(a)
     z = np.cross(a, b)
-    z = z / np.linalg.norm(z)
+    norm = np.linalg.norm(z)
+    if norm < 1e-9:  # collinear: no frame; the residual will say so
+        return np.eye(3)
+    z = z / norm
     return np.column_stack([x, np.cross(z, x), z])
 
 
+def _axis(points: MarkedPoints) -> FloatArray:
+    """Unit vector along atoms on a line; arbitrary for one atom."""
+    farthest = points.positions[int(np.argmax(np.round(points.radii, 6)))]
+    norm = float(np.linalg.norm(farthest))
+    return farthest / norm if norm > 1e-6 else np.array([1.0, 0.0, 0.0])
+
+
+def _rotation_between(a: FloatArray, b: FloatArray) -> FloatArray:
+    """The rotation that takes one unit vector to another the shortest way; Rodrigues' formula."""
+    cosine = float(a @ b)
+    if cosine < -1 + 1e-9:
+        across = np.cross(a, np.eye(3)[int(np.argmin(np.abs(a)))])
+        across = across / np.linalg.norm(across)
+        return 2 * np.outer(across, across) - np.eye(3)
+    x, y, z = np.cross(a, b)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    rotation: FloatArray = np.eye(3) + cross + cross @ cross / (1 + cosine)
+    return rotation
+
+
 def _verified(
-    graph: BondGraph,
-    positions: FloatArray,
-    tree: cKDTree,
-    rough: FloatArray,
-    handedness: int,
-    tolerance: float,
+    start: MarkedPoints, target: MarkedPoints, rough: FloatArray, handedness: int, tolerance: float
 ) -> Operation | None:
-    """Match atoms under a rough operation, refine it on all of them, and measure."""
-    distance, nearest = tree.query(positions @ rough.T)
-    if distance.max() > 6 * tolerance or len(set(nearest.tolist())) < len(nearest):
+    """Match atoms under a rough isometry, refine it on all of them, and measure."""
+    distance, nearest = target.tree.query(start.positions @ rough.T)
+    if distance.max() > _ROUGH * tolerance or len(np.unique(nearest)) < len(nearest):
         return None
-    classes = graph.classes
-    if any(classes[i] != classes[j] for i, j in enumerate(nearest)):
+    if not np.array_equal(start.marks, target.marks[nearest]):
         return None
-    matrix = best_rotation(positions, positions[nearest], handedness)
-    residual = float(np.linalg.norm(positions @ matrix.T - positions[nearest], axis=1).max())
-    if residual > tolerance or not _keeps_bonds(graph, nearest):
+    matrix = best_rotation(start.positions, target.positions[nearest], handedness)
+    residual = float(np.linalg.norm(start.positions @ matrix.T - target.positions[nearest], axis=1).max())
+    if residual > tolerance or not np.array_equal(target.codes(nearest[start.bonds]), target.bond_codes):
         return None
-    return Operation(tuple(int(i) for i in nearest), matrix, residual)
-
-
-def _keeps_bonds(graph: BondGraph, permutation: NDArray[np.int64]) -> bool:
-    images = ((int(permutation[i]), int(permutation[j])) for i, j in graph.bonds)
-    return all((min(i, j), max(i, j)) in graph.bonds for i, j in images)
+    return Operation(tuple(nearest.tolist()), matrix, residual)
 
 
 def best_rotation(start: FloatArray, target: FloatArray, handedness: int = 1) -> FloatArray:
@@ -165,13 +252,3 @@ def symmetrise(vectors: FloatArray, operations: list[Operation]) -> FloatArray:
         total[list(operation.permutation)] += vectors @ operation.matrix.T
     projected: FloatArray = total / len(operations)
     return projected
-
-
-def _collinear_operations(
-    graph: BondGraph, positions: FloatArray, tolerance: float, identity: Operation
-) -> list[Operation]:
-    """For atoms on a line (or one atom): the identity and, where the atoms allow it, inversion."""
-    inverted = _verified(graph, positions, cKDTree(positions), -np.eye(3), -1, tolerance)
-    if inverted is None or inverted.permutation == identity.permutation:
-        return [identity]
-    return [identity, Operation(inverted.permutation, -np.eye(3), inverted.residual)]
