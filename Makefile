@@ -3,7 +3,7 @@
 #   make test        the same with the test extra, and runs the tests
 PYTHON ?= python3
 VENV ?= .venv
-SOURCES := pyproject.toml $(shell find core structures analysis workflows launchpad -name '*.py' -o -name '*.yaml' -o -name '*.json' -o -name '*.zip')
+SOURCES := pyproject.toml $(shell find core structures analysis workflows launchpad -name '*.py' -o -name '*.yaml' -o -name '*.json' -o -name '*.zip' -o -name '*.js' -o -name '*.css')
 
 .PHONY: reproduce test lint clean
 

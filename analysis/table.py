@@ -123,7 +123,7 @@ def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapp
         verdict=_verdict(computed, difference, row.tolerance_ev, moved),
         multiplicity=complex_.multiplicity if complex_ else None,
         s_squared=complex_.s_squared if complex_ else None,
-        guest_charge=_guest_charge(complex_),
+        guest_charge=_guest_charge(plan, row, complex_),
         protocol=plan.protocol,
         level=plan.level,
         calculations={
@@ -173,8 +173,9 @@ def _final_site(plan: Plan, row: PlanRow, complex_: Record | None) -> tuple[str 
     return final.site, final.label, final.verdict != "stayed"
 
 
-def _guest_charge(complex_: Record | None) -> dict[str, float]:
-    """Charge of the guest, the last atom, by scheme [e]."""
+def _guest_charge(plan: Plan, row: PlanRow, complex_: Record | None) -> dict[str, float]:
+    """Charge of the guest, whose atoms come after those of the host, by scheme [e]."""
     if complex_ is None or complex_.populations is None:
         return {}
-    return {scheme: values[-1] for scheme, values in complex_.populations.charges.items()}
+    first = len(plan.hosts[row.host].symbols)
+    return {scheme: float(sum(values[first:])) for scheme, values in complex_.populations.charges.items()}

@@ -9,7 +9,8 @@ Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og"""
 SYMBOLS: tuple[str, ...] = tuple(_SYMBOLS.split())
 ATOMIC_NUMBER: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS, start=1)}
 
-NON_METALS = frozenset("H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Te I Xe At Rn Ts Og".split())
+_NON_METALS = "H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Te I Xe At Rn Ts Og"
+NON_METALS: frozenset[str] = frozenset(_NON_METALS.split())
 
 
 def is_metal(symbol: str) -> bool:

@@ -20,7 +20,11 @@ class HostEntry(BaseModel):
     name: str = Field(pattern=_NAME)
     builtin: str | None = None
     smiles: str | None = None
-    file: str | None = Field(default=None, description="path of an XYZ file, relative to the study file")
+    file: str | None = Field(default=None, description="an XYZ, MOL, SDF or CIF file, relative to the study file")
+    conformer: str | int | None = Field(
+        default=None, description="of a molecule: lowest, flattest, chelating or a number from 1"
+    )
+    molecule: str | None = Field(default=None, description="formula of the one to take from a CIF with several")
     charge: int | None = Field(default=None, description="default: what the source says; neutral for built-in hosts")
     multiplicity: int | None = Field(default=None, ge=1, description="default: the lowest")
 

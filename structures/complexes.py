@@ -1,124 +1,162 @@
-"""Complexes: a guest placed at a site of a host, and where it is found after a relaxation."""
+"""Complexes: a host with one or more guests at sites, remembering which atoms are whose."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import combinations
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from alkaflow.calculations import lowest_multiplicity
 from alkaflow.errors import BadInputError
-from alkaflow.structures.guests import get_guest
-from alkaflow.structures.sites import Site, find_sites
+from alkaflow.structures.distances import covalent_distance
+from alkaflow.structures.guests import Guest, get_guest
+from alkaflow.structures.orientations import orientations
+from alkaflow.structures.sites import Member, Site
+from alkaflow.structures.spin import multiplicities_to_scan
 from alkaflow.structures.structure import FloatArray, Structure
 
-_STAYS_WITHIN = 1.3  # of the ideal position of a site [Angstrom]
-_BOUND_WITHIN = 1.6  # times the donor distance, from the nearest host atom
+_OVERLAP = 0.7  # of the sum of covalent radii: atoms of two fragments nearer than this overlap
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A guest at one member of a site, in one of its orientations (from 1)."""
+
+    guest: str
+    site: Site
+    member: Member
+    orientation: int = 1
 
 
 @dataclass(frozen=True)
 class Complex:
-    """A host with a guest at a site. The host's atoms come first, in the host's order.
+    """A host with guests at sites. The host's atoms come first, in the host's order, then guest by guest.
 
-    ``structure`` holds all atoms; ``fragments`` names the atoms (0-based) of each fragment.
+    Attributes
+    ----------
+    structure
+        All atoms, with the total charge and the first of the multiplicities to scan.
+    host
+        The host alone.
+    placed
+        Which guest is where.
+    multiplicities
+        2S+1 that the fragments can couple to; compute them all, the lowest energy counts.
     """
 
     structure: Structure
     host: Structure
-    guest: str
-    site: Site
+    placed: tuple[Placed, ...]
+    multiplicities: tuple[int, ...]
 
     @property
     def fragments(self) -> dict[str, tuple[int, ...]]:
-        """Atom indices by fragment."""
-        n = len(self.host)
-        return {"host": tuple(range(n)), "guest": tuple(range(n, len(self.structure)))}
+        """Atom indices by fragment: ``host`` and ``guest``, or ``guest-1``, ``guest-2``, ... of several."""
+        atoms = {"host": tuple(range(len(self.host)))}
+        first = len(self.host)
+        for number, placed in enumerate(self.placed, start=1):
+            size = len(get_guest(placed.guest).structure)
+            name = "guest" if len(self.placed) == 1 else f"guest-{number}"
+            atoms[name] = tuple(range(first, first + size))
+            first += size
+        return atoms
+
+    @property
+    def fragment_charges(self) -> dict[str, int]:
+        """Formal charge of every fragment [e]; they sum up to the total."""
+        charges = [self.host.charge, *(get_guest(placed.guest).charge for placed in self.placed)]
+        return dict(zip(self.fragments, charges, strict=True))
+
+    @property
+    def guest(self) -> str:
+        """Name of the guest, joined by + where there are several."""
+        return "+".join(placed.guest for placed in self.placed)
+
+    @property
+    def site(self) -> Site:
+        """Site of the first guest."""
+        return self.placed[0].site
 
 
-@dataclass(frozen=True)
-class FinalSite:
-    """Where a guest ended: ``stayed``, ``migrated`` (to a known site or elsewhere) or ``dissociated``."""
+def build_complex(host: Structure, guest: str, site: Site, orientation: int = 1) -> Complex:
+    """Place a guest at the first member of a site.
 
-    verdict: Literal["stayed", "migrated", "dissociated"]
-    site: str | None
-    label: str
-
-
-def build_complex(host: Structure, guest: str, site: Site) -> Complex:
-    """Place a guest at a site.
+    Parameters
+    ----------
+    host
+        The host.
+    guest
+        Name of the guest.
+    site
+        As `find_sites` gives it for this guest.
+    orientation
+        Of a guest of several atoms, from 1.
 
     Raises
     ------
     UnknownNameError
         The guest is not known.
     BadInputError
-        The guest would overlap the host.
+        The guest would overlap the host, or has fewer orientations there.
     """
-    atom = get_guest(guest)
-    symbols = (*host.symbols, atom.symbol)
-    positions = np.vstack([host.positions, site.position])
-    charge = host.charge + atom.charge
-    # The guest's spin adds to the host's; a closed-shell host leaves the guest's own multiplicity.
-    multiplicity = host.multiplicity + atom.multiplicity - 1 if host.multiplicity == 1 else 0
-    name = f"{guest}@{host.name or host.formula}/{site.id}"
-    try:
-        structure = Structure(symbols, positions, charge, multiplicity or lowest_multiplicity(symbols, charge), name)
-    except BadInputError as error:
-        raise BadInputError(f"cannot place {guest} at {site.id} of {host.name or host.formula}: {error}") from None
-    return Complex(structure, host, guest, site)
+    return place_guests(host, [Placed(guest, site, site.members[0], orientation)])
 
 
-def classify_guest(host: Structure, positions: FloatArray, guest: str, start: str) -> FinalSite:
-    """Say at which site of the host a guest sits after a relaxation.
-
-    The sites are those of the undistorted host; their places are computed again from where their anchors are now.
-
-    Parameters
-    ----------
-    host
-        The host as it was built.
-    positions
-        Of the relaxed complex [Angstrom], host atoms first, the guest last, shape=(n_host + 1, 3).
-    guest
-        Name of the guest.
-    start
-        Id of the site where it started.
+def place_guests(host: Structure, placed: Sequence[Placed]) -> Complex:
+    """Place several guests at once.
 
     Raises
     ------
+    UnknownNameError
+        A guest is not known.
     BadInputError
-        The number of positions is not that of host and guest.
+        Fragments would overlap, or a guest has fewer orientations at its place.
     """
-    if len(positions) != len(host) + 1:
-        raise BadInputError(f"expected {len(host) + 1} positions, host and one guest; got {len(positions)}")
-    metal, atoms = positions[-1], positions[:-1]
-    reach = get_guest(guest).donor_distance
-    nearest = float(np.linalg.norm(atoms - metal, axis=1).min())
-    if nearest > _BOUND_WITHIN * reach:
-        return FinalSite("dissociated", None, f"dissociated ({nearest:.2f} Angstrom from the nearest atom)")
-    best, best_distance = None, np.inf
-    for site in find_sites(host, guest):
-        for member in site.members:
-            distance = _distance_from_ideal(host, atoms, metal, member.anchors, member.position)
-            if distance < best_distance:
-                best, best_distance = site, distance
-    if best is None or best_distance > _STAYS_WITHIN:
-        return FinalSite("migrated", None, "at no known site")
-    return FinalSite("stayed" if best.id == start else "migrated", best.id, best.label)
+    guests = [get_guest(place.guest) for place in placed]
+    parts = [_positions(host, guest, place) for guest, place in zip(guests, placed, strict=True)]
+    name = "+".join(f"{place.guest}@{place.member.id}" for place in placed) + f" of {host.name or host.formula}"
+    symbols = [host.symbols, *(guest.structure.symbols for guest in guests)]
+    names = [host.name or "the host", *(f"{place.guest} at {place.member.id}" for place in placed)]
+    _refuse_overlap(symbols, [host.positions, *parts], names)
+    together = tuple(symbol for part in symbols for symbol in part)
+    charge = host.charge + sum(guest.charge for guest in guests)
+    # A host of unknown coupling (an anion radical, say) with an alkali atom: every state down to the lowest.
+    multiplicities = multiplicities_to_scan(host, [guest.multiplicity for guest in guests])
+    first = _first_choice(host, guests, multiplicities, together, charge)
+    structure = Structure(together, np.vstack([host.positions, *parts]), charge, first, name)
+    return Complex(structure, host, tuple(placed), multiplicities)
 
 
-def _distance_from_ideal(
-    host: Structure,
-    atoms: FloatArray,
-    metal: FloatArray,
-    anchors: tuple[int, ...],
-    position: FloatArray,
-) -> float:
-    """Distance of the metal from a place that moves with its anchors and their neighbourhood [Angstrom]."""
-    from alkaflow.structures.symmetry import best_rotation
+def _first_choice(
+    host: Structure, guests: list[Guest], multiplicities: tuple[int, ...], symbols: tuple[str, ...], charge: int
+) -> int:
+    """The multiplicity to start with: of one guest on a closed-shell host the guest's own, else the lowest possible."""
+    open_guests = [guest.multiplicity for guest in guests if guest.multiplicity > 1]
+    if host.multiplicity == 1 and len(open_guests) <= 1:
+        return open_guests[0] if open_guests else 1
+    lowest = lowest_multiplicity(symbols, charge)
+    return lowest if lowest in multiplicities else multiplicities[0]
 
-    near = np.argsort(np.linalg.norm(host.positions - position, axis=1))[: max(8, len(anchors) + 4)]
-    frame = np.union1d(near, anchors)
-    before, after = host.positions[frame], atoms[frame]
-    rotation = best_rotation(before - before.mean(axis=0), after - after.mean(axis=0))
-    ideal = after.mean(axis=0) + rotation @ (position - before.mean(axis=0))
-    return float(np.linalg.norm(metal - ideal))
+
+def _positions(host: Structure, guest: Guest, place: Placed) -> FloatArray:
+    available = orientations(host, guest, place.site, place.member)
+    if not 1 <= place.orientation <= len(available):
+        raise BadInputError(
+            f"{place.guest} has {len(available)} orientations at {place.member.id}; "
+            f"there is no number {place.orientation}"
+        )
+    return available[place.orientation - 1]
+
+
+def _refuse_overlap(symbols: list[tuple[str, ...]], parts: list[FloatArray], names: list[str]) -> None:
+    """Refuse fragments with atoms nearer to each other than any bond, naming the pair."""
+    for first, second in combinations(range(len(parts)), 2):
+        apart = cdist(parts[first], parts[second])
+        i, j = np.unravel_index(int(np.argmin(apart)), apart.shape)
+        a, b = symbols[first][i], symbols[second][j]
+        if apart[i, j] < _OVERLAP * covalent_distance(a, b):
+            raise BadInputError(
+                f"cannot place {names[second]}: its atom {j} ({b}) would be {apart[i, j]:.2f} Angstrom from atom {i} "
+                f"({a}) of {names[first]}; choose another site"
+            )

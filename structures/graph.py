@@ -5,10 +5,12 @@ from functools import cached_property
 
 import numpy as np
 from ase.data import covalent_radii
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from alkaflow.elements import is_metal
 from alkaflow.structures.structure import FloatArray, Structure
 
 BOND_SLACK = 0.4
@@ -16,6 +18,12 @@ BOND_SLACK = 0.4
 
 Radii: Cordero et al., Dalton Trans. 2832 (2008), doi 10.1039/b801115j, as tabulated in ASE.
 """
+
+METAL_SLACK = 0.2
+"""The same for a bond with one metal atom [Angstrom]: their radii are large, and donors across a ring are near."""
+
+METAL_CARBON_SLACK = 0.05
+"""The same for a metal and a carbon [Angstrom]; in a chelate ring of Zr, C is 0.2 beyond the sum and not bonded."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class BondGraph:
 
     @cached_property
     def bonds(self) -> frozenset[tuple[int, int]]:
-        """Pairs of bonded atoms, lower index first."""
+        """Pairs of bonded atoms, lower index first; metals that share a bridging non-metal are not bonded."""
         positions, radii = self.structure.positions, covalent_radii[self.structure.numbers]
         reach = 2 * radii.max() + BOND_SLACK
         pairs = cKDTree(positions).query_pairs(reach, output_type="ndarray")
@@ -43,13 +51,37 @@ class BondGraph:
             return frozenset()
         first, second = pairs.T
         distance = np.linalg.norm(positions[first] - positions[second], axis=1)
-        bonded = distance < radii[first] + radii[second] + BOND_SLACK
-        return frozenset((int(min(i, j)), int(max(i, j))) for i, j in pairs[bonded])
+        bonded = distance < radii[first] + radii[second] + self._slack(first, second)
+        near = {(int(min(i, j)), int(max(i, j))) for i, j in pairs[bonded]}
+        return frozenset(near - self._bridged_metals(near))
+
+    def _slack(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> FloatArray:
+        """By how much atoms may be farther apart than the sum of their radii and still be bonded [Angstrom]."""
+        metal = np.array([is_metal(symbol) for symbol in self.structure.symbols])
+        carbon = self.structure.numbers == 6
+        with_carbon = (metal[first] & carbon[second]) | (carbon[first] & metal[second])
+        slack = np.where(metal[first] | metal[second], METAL_SLACK, BOND_SLACK)
+        return np.where(with_carbon, METAL_CARBON_SLACK, slack)
+
+    def _bridged_metals(self, pairs: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Pairs of metal atoms that hold a non-metal between them, as in M-O-M."""
+        metal = [is_metal(symbol) for symbol in self.structure.symbols]
+        ligands: dict[int, set[int]] = {}
+        for i, j in pairs:
+            if metal[i] != metal[j]:
+                ligands.setdefault(i if metal[i] else j, set()).add(j if metal[i] else i)
+        return {(i, j) for i, j in pairs if metal[i] and metal[j] and ligands.get(i, set()) & ligands.get(j, set())}
 
     @cached_property
     def fragments(self) -> int:
         """Number of connected parts."""
-        return int(connected_components(self._adjacency, directed=False)[0])
+        return len(self.pieces)
+
+    @cached_property
+    def pieces(self) -> tuple[tuple[int, ...], ...]:
+        """Atoms of every connected part."""
+        count, names = connected_components(self._adjacency, directed=False)
+        return tuple(tuple(np.flatnonzero(names == piece).tolist()) for piece in range(count))
 
     @property
     def _adjacency(self) -> csr_array:
@@ -81,9 +113,7 @@ class BondGraph:
         count = 0
         while len(set(ranks)) > count:
             count = len(set(ranks))
-            names = [
-                (ranks[i], tuple(sorted(ranks[j] for j in bonded))) for i, bonded in enumerate(self.neighbours)
-            ]
+            names = [(ranks[i], tuple(sorted(ranks[j] for j in bonded))) for i, bonded in enumerate(self.neighbours)]
             order = {name: rank for rank, name in enumerate(sorted(set(names)))}
             ranks = [order[name] for name in names]
         return tuple(ranks)

@@ -26,6 +26,20 @@ class HatcnGeometry:
     angle_b_b_nitrile_c: float = 120.1
 
 
+HATCN_PAIR_LABELS: dict[str, str] = {
+    "imine bay + imine bay": "11",
+    "imine bay + nitrile corner, opposite": "12",
+    "imine bay + nitrile corner, adjacent": "13",
+    "imine bay + central face": "14",
+    "imine bay + pyrazine face, adjacent": "15",
+    "imine bay + pyrazine face, opposite": "16",
+}
+"""Labels of two metal atoms on HATCN, the first at a bay, in doi 10.1002/batt.202300351.
+
+The paper draws 11, 12 and 13 and calls three more rare without saying which is which; these are the only three left.
+"""
+
+
 def hatcn(geometry: HatcnGeometry | None = None) -> Structure:
     """Build HATCN in the xy plane, the C2 axis of one pyrazine ring along +x.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from alkaflow.elements import is_metal
 from alkaflow.records import formula_of
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.structure import FloatArray
@@ -34,16 +35,31 @@ _NAMES = {
 }
 
 
-def planar_rings(graph: BondGraph) -> Iterator[tuple[tuple[int, ...], FloatArray, FloatArray]]:
-    """Yield every planar ring as (atoms in order, centroid [Angstrom], unit normal)."""
+def face_rings(graph: BondGraph) -> Iterator[tuple[tuple[int, ...], FloatArray, FloatArray]]:
+    """Yield every planar, mostly unsaturated ring as (atoms in order, centroid [Angstrom], unit normal)."""
     for ring in graph.rings:
-        if len(ring) not in _SIZES:
+        if len(ring) not in _SIZES or not _is_unsaturated(graph, ring):
             continue
         points = graph.structure.positions[list(ring)]
         centroid = points.mean(axis=0)
         normal = plane_normal(points)
         if np.abs((points - centroid) @ normal).max() < _FLATNESS:
             yield ring, centroid, normal
+
+
+def _is_unsaturated(graph: BondGraph, ring: tuple[int, ...]) -> bool:
+    """Whether most atoms of a ring can take part in a pi system, or the ring is M-O-M-O-M-O of an oxo cluster."""
+    symbols = graph.structure.symbols
+    if any(is_metal(symbols[a]) for a in ring) and all(is_metal(symbols[a]) or symbols[a] == "O" for a in ring):
+        return len(ring) >= 6
+    return is_pi_ring(graph, ring)
+
+
+def is_pi_ring(graph: BondGraph, ring: tuple[int, ...]) -> bool:
+    """Whether more than half of a ring's atoms are C, N or B with at most three bonds."""
+    symbols, neighbours = graph.structure.symbols, graph.neighbours
+    flat = sum(symbols[a] in ("C", "N", "B") and len(neighbours[a]) <= 3 for a in ring)
+    return 2 * flat > len(ring)
 
 
 def plane_normal(points: FloatArray) -> FloatArray:
@@ -68,6 +84,15 @@ def ring_label(graph: BondGraph, ring: tuple[int, ...]) -> tuple[str, int]:
             return "central", hetero
     turns = [elements[i:] + elements[:i] for i in range(len(elements))]
     key = "".join(min(turns + [turn[::-1] for turn in turns]))
-    if any(len(graph.neighbours[atom]) > 3 for atom in ring):
-        return f"saturated {formula_of(elements)} ring", hetero
+    if _exocyclic_oxygens(graph, ring) >= 2 and hetero == 0:
+        return "quinone", hetero
+    if any(graph.structure.symbols[a] == "C" and len(graph.neighbours[a]) > 3 for a in ring):
+        return f"{formula_of(elements)} ring", hetero
     return _NAMES.get(key, f"{formula_of(elements)} ring"), hetero
+
+
+def _exocyclic_oxygens(graph: BondGraph, ring: tuple[int, ...]) -> int:
+    """Number of terminal O on a ring."""
+    symbols, neighbours = graph.structure.symbols, graph.neighbours
+    outside = {o for atom in ring for o in neighbours[atom] if o not in ring}
+    return sum(symbols[o] == "O" and len(neighbours[o]) == 1 for o in outside)

@@ -21,7 +21,8 @@ DEFAULT_TOLERANCE = 0.15
 """Largest distance between an atom's image and the atom it stands for [Angstrom]; holds for noise of 0.02."""
 
 _OFF_CENTRE = 0.5  # atoms nearer to the centre than this give a frame no direction [Angstrom]
-_FLATTEST = 0.7  # height of the smallest triangle that spans a frame with the centre [Angstrom]
+_FLATTEST = 0.7  # height of a triangle that spans a good frame with the centre [Angstrom]
+_STRAIGHT = 0.2  # atoms that make no higher triangle with the centre are on a line [Angstrom]
 _ROUGH = 6.0  # times the tolerance that a frame may miss before it is refined on all atoms
 
 
@@ -104,7 +105,7 @@ def find_operations(graph: BondGraph, tolerance: float = DEFAULT_TOLERANCE) -> l
     points = MarkedPoints.of_graph(graph)
     itself = tuple(range(len(points.marks)))
     found = list(find_isometries(points, points, tolerance))
-    others = [operation for operation in found if operation.permutation != itself or np.linalg.det(operation.matrix) < 0]
+    others = [o for o in found if o.permutation != itself or np.linalg.det(o.matrix) < 0]
     return [Operation(itself, np.eye(3), 0.0), *others]
 
 
@@ -128,13 +129,11 @@ def find_isometries(start: MarkedPoints, target: MarkedPoints, tolerance: float)
             yield operation
 
 
-def _rough_isometries(
-    start: MarkedPoints, target: MarkedPoints, tolerance: float
-) -> Iterator[tuple[FloatArray, int]]:
+def _rough_isometries(start: MarkedPoints, target: MarkedPoints, tolerance: float) -> Iterator[tuple[FloatArray, int]]:
     """Orthogonal matrices, with their determinants, that send a frame of two atoms onto one of two like atoms."""
     pair = _reference_pair(start, tolerance)
     if pair is None:
-        along = _rotation_between(_axis(start), _axis(target))
+        along = rotation_between(_axis(start), _axis(target))
         yield from ((along, 1), (-along, -1))
         return
     first, second = pair
@@ -155,15 +154,18 @@ def _reference_pair(points: MarkedPoints, tolerance: float) -> tuple[int, int] |
     """Two atoms that span a plane with the centre, from the smallest classes; None for a linear molecule."""
     size = np.bincount(points.marks - points.marks.min())[points.marks - points.marks.min()]
     usable = np.flatnonzero(points.radii > _OFF_CENTRE)
-    order = sorted(usable.tolist(), key=lambda i: (size[i], -points.radii[i]))
-    best: tuple[int, int] | None = None
-    for first in order[:50]:
+    order = np.array(sorted(usable.tolist(), key=lambda i: (size[i], -points.radii[i])), dtype=np.int64)
+    candidates: list[tuple[int, int]] = []
+    widest = (_STRAIGHT, -1, -1)
+    for first in order[:50].tolist():
         heights = np.linalg.norm(np.cross(points.positions[first], points.positions[order]), axis=1)
-        wide = heights / points.radii[first] > max(_FLATTEST, 3 * tolerance)
-        seconds = [j for j, is_wide in zip(order, wide, strict=True) if is_wide and j != first]
-        if seconds and (best is None or size[first] * size[seconds[0]] < size[best[0]] * size[best[1]]):
-            best = (first, seconds[0])
-    return best
+        heights = heights / points.radii[first]
+        seconds = order[heights > max(_FLATTEST, 3 * tolerance)]
+        candidates += [(first, int(second)) for second in seconds[:1]]
+        widest = max(widest, (float(heights.max()), first, int(order[int(np.argmax(heights))])))
+    if candidates:
+        return min(candidates, key=lambda pair: size[pair[0]] * size[pair[1]])
+    return None if widest[1] < 0 else widest[1:]
 
 
 def _alike(start: MarkedPoints, atom: int, target: MarkedPoints, tolerance: float) -> NDArray[np.int64]:
@@ -190,7 +192,7 @@ def _axis(points: MarkedPoints) -> FloatArray:
     return farthest / norm if norm > 1e-6 else np.array([1.0, 0.0, 0.0])
 
 
-def _rotation_between(a: FloatArray, b: FloatArray) -> FloatArray:
+def rotation_between(a: FloatArray, b: FloatArray) -> FloatArray:
     """The rotation that takes one unit vector to another the shortest way; Rodrigues' formula."""
     cosine = float(a @ b)
     if cosine < -1 + 1e-9:

@@ -43,6 +43,14 @@ def test_commands_in_documents_exist(document: Path) -> None:
                 assert word in options, f"{document.name}: alkaflow {line}: {word}"
 
 
+def test_the_example_rule_finds_its_site(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "sites.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    exec(compile(example[1], "sites.md", "exec"), {})  # noqa: S102
+    assert capsys.readouterr().out == "[('acidic-1', 'alkynyl C-H')]\n"
+
+
 def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "concepts.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `(\w+)` \|", text.split("| setting |")[1], re.MULTILINE))

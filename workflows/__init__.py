@@ -11,18 +11,23 @@ from alkaflow.workflows.library import (
 )
 from alkaflow.workflows.plan import make_plan
 from alkaflow.workflows.protocols import PROTOCOLS, Protocol, get_protocol
+from alkaflow.workflows.ranking import Dropped, Minimum, Ranking, rank_sites
 
 __all__ = [
     "PROTOCOLS",
     "Bundle",
     "Cost",
+    "Dropped",
+    "Minimum",
     "Protocol",
+    "Ranking",
     "StudySource",
     "calibrate",
     "estimate",
     "get_protocol",
     "load_study",
     "make_plan",
+    "rank_sites",
     "read_bundle",
     "read_orbital_file",
     "shipped_bundle",

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alkaflow.calculations import CalculationInput, rounded
-from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.errors import BadInputError
 from alkaflow.levels import KohnSham, Xtb
 from alkaflow.plans import Leg, Plan, PlannedHost, PlanRow
 from alkaflow.structures import Site, Structure, build_complex, find_sites, get_guest, select_sites
-from alkaflow.structures.hosts import builtin_host
+from alkaflow.structures.hosts import builtin_host, load_file
 from alkaflow.structures.smiles import from_smiles
-from alkaflow.structures.xyz import read_xyz
 from alkaflow.studies import HostEntry, PublishedRow, Study
 from alkaflow.workflows.basis import check_level
 from alkaflow.workflows.protocols import Protocol, get_protocol
@@ -52,7 +51,8 @@ def make_plan(
         get_guest(guest)  # an unknown one is refused before any host is built
     for entry in study.hosts:
         host = _load_entry(entry, folder)
-        check_level(chosen.energy, (*host.symbols, *wanted_guests))
+        guest_symbols = [symbol for guest in wanted_guests for symbol in get_guest(guest).structure.symbols]
+        check_level(chosen.energy, (*host.symbols, *guest_symbols))
         published = [row for row in study.published if row.host == entry.name]
         for guest in wanted_guests:
             known = find_sites(host, guest)
@@ -70,13 +70,15 @@ def _load_entry(entry: HostEntry, folder: Path | None) -> Structure:
     """Build the structure of a host entry, with its charge and multiplicity."""
     from dataclasses import replace
 
+    if entry.molecule and not entry.file:
+        raise BadInputError(f"host {entry.name!r}: a molecule is chosen by its formula from a CIF file only")
     if entry.builtin:
-        host = builtin_host(entry.builtin)
+        host = builtin_host(entry.builtin, entry.conformer)
     elif entry.smiles:
-        host = from_smiles(entry.smiles)
+        host = from_smiles(entry.smiles, conformer=entry.conformer or "lowest")
     else:
-        path = Path(str(entry.file))
-        host = read_xyz(path if path.is_absolute() else (folder or Path()) / path, entry.charge, entry.multiplicity)
+        path = (folder or Path()) / str(entry.file)  # an absolute path stays as it is
+        host = load_file(path, entry.charge, entry.multiplicity, entry.conformer, entry.molecule)
     if entry.smiles and entry.charge not in (None, host.charge):
         raise BadInputError(
             f"host {entry.name!r}: charge {entry.charge} contradicts the SMILES, which says {host.charge}"
@@ -93,7 +95,7 @@ def _named(known: list[Site], query: str) -> list[Site]:
     """The sites of a host that a query names; none is no mistake while another host has some."""
     try:
         return select_sites(known, query)
-    except UnknownNameError:
+    except BadInputError:
         return []
 
 
@@ -103,7 +105,7 @@ def _selected(known: list[Site], queries: list[str], host: str) -> list[Site]:
     if not selected:
         try:
             select_sites(known, queries[0])
-        except UnknownNameError as error:
+        except BadInputError as error:
             raise BadInputError(f"host {host!r}: {error}") from None
     return list(selected.values())
 

@@ -34,7 +34,7 @@ class XtbResult:
 
 
 def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -> XtbResult:
-    """Compute an energy, or relax first with ASE's L-BFGS within the symmetry of the start.
+    """Compute an energy, or relax first with ASE's L-BFGS (or BFGS) within the symmetry of the start.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
         ``scf_not_converged``, ``relaxation_not_converged``, or ``engine_crashed`` for a value that is not finite.
     """
     from ase.calculators.calculator import CalculationFailed, SCFError
-    from ase.optimize import LBFGS
+    from ase.optimize import BFGS, LBFGS
     from tblite.ase import TBLite
 
     from alkaflow.structures import to_ase
@@ -69,7 +69,7 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
     try:
         if relax and len(structure) > 1:
             atoms.set_constraint(_KeepSymmetry(operations))
-            optimiser = LBFGS(atoms, logfile=None)
+            optimiser = (BFGS if level.optimiser == "bfgs" else LBFGS)(atoms, logfile=None)
             optimiser.attach(watch)
             converged = optimiser.run(fmax=level.max_force, steps=level.max_steps)
             if not converged:

@@ -28,7 +28,10 @@ def test_help_names_every_command(capsys: Capture) -> None:
         "results",
         "table",
         "sites",
+        "placements",
         "build",
+        "hosts",
+        "guests",
         "db",
         "doctor",
     ):
@@ -70,6 +73,55 @@ def test_build(tmp_path: Path, capsys: Capture) -> None:
     assert data["positions_angstrom"][30] == pytest.approx([0, 0, 1.9], abs=1e-9)
     assert run(["build", "pyrazine"]) == 0
     assert capsys.readouterr().out.startswith("10\n")
+    pair = ["--guest", "Li", "--site", "bay-1.1", "--guest", "Na", "--site", "corner-1.1"]
+    assert run(["build", "hatcn", *pair, "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["formula"], data["multiplicity"], data["multiplicities_to_compute"]) == ("C18LiN12Na", 1, [1, 3])
+    assert data["fragments"]["guest-2"] == [31]
+    arguments = ["build", "pyrazine", "--guest", "PF6-", "--site", "acidic", "--orientation", "2", "--format", "pdb"]
+    assert run(arguments) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("HETATM") == 17
+    assert shown.rstrip().endswith("END")
+
+
+def test_placements_of_two_atoms_carry_the_labels_of_the_paper(capsys: Capture) -> None:
+    arguments = ["placements", "hatcn", "--guest", "Li", "--guest", "Li", "--first", "bay"]
+    assert run([*arguments, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert sorted(row["published_label"] for row in rows) == ["11", "12", "13", "14", "15", "16"]
+    assert all(row["spin_multiplicities"] == [1, 3] for row in rows)
+    assert run(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "imine bay + nitrile corner, opposite" in shown
+    assert "placements: 6" in shown
+
+
+def test_hosts_and_guests_are_listed(capsys: Capture) -> None:
+    assert run(["hosts", "ti6"]) == 0
+    assert "ti6-hpab" in capsys.readouterr().out
+    assert run(["guests"]) == 0
+    assert "TFSI-" in capsys.readouterr().out
+
+
+def test_pictures_of_sites(tmp_path: Path, capsys: Capture) -> None:
+    picture, page = tmp_path / "sites.png", tmp_path / "sites.html"
+    assert run(["sites", "hatcn", "--kind", "bay", "--picture", str(picture), "--html", str(page)]) == 0
+    assert "bay-1" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "imine bay" in page.read_text(encoding="utf-8")
+
+
+def test_ranking(capsys: Capture) -> None:
+    """GFN2 holds Li between the two N of bipyrimidine; from above a ring it slides there."""
+    assert run(["sites", "bipyrimidine", "--rank", "xtb", "--guest", "Li", "--json"]) == 0
+    ranking = json.loads(capsys.readouterr().out)
+    (minimum,) = ranking["minima"]
+    assert (minimum["start"]["site"], minimum["verdict"]) == ("bay-1", "stayed")
+    assert minimum["adsorption_ev"] < -3.0
+    (dropped,) = ranking["dropped"]
+    assert dropped["start"]["site"] == "face-1"
+    assert dropped["reason"] == "fell into the same minimum as bay-1 (imine bay)"
 
 
 BAD = [
@@ -86,7 +138,17 @@ BAD = [
     (["sites", "hatcm"], "did you mean 'hatcn'"),
     (["sites", "missing.xyz"], "cannot read missing.xyz"),
     (["sites", "hatcn", "--guest", "Xe"], "unknown guest 'Xe'"),
+    (["sites", "hatcn", "--kind", "oxo"], "has no site of kind 'oxo'; it has bay-1 (imine bay)"),
+    (["sites", "hatcn", "--rank", "dft"], "unknown ranking 'dft'"),
+    (["sites", "hatcn", "--rank", "xtb", "--guest", "H2O", "--kind", "acidic"], "has no site of kind 'acidic'"),
+    (["sites", "hatcn", "--picture", "out.bmp"], "out.bmp"),
+    (["sites", "C[CH2]"], "radical electrons"),
+    (["sites", "pyrazine", "--conformer", "best"], "'best'"),
+    (["placements", "hatcn", "--guest", "Li", "--guest", "Xe"], "unknown guest 'Xe'"),
+    (["hosts", "unobtainium"], "unknown host 'unobtainium'"),
     (["build", "hatcn", "--guest", "Li"], "give both --guest and --site"),
+    (["build", "hatcn", *["--guest", "Li", "--site", "bay-1.1"] * 2], "would be 0.00 Angstrom from atom 0 (Li)"),
+    (["build", "hatcn", "--guest", "Li", "--site", "bay", "--orientation", "2"], "has 1 orientations at bay-1.1"),
     (["build", "hatcn", "--guest", "Li", "--site", "face"], "ambiguous: face-1 (pyrazine face), face-2"),
     (["build", "hatcn", "--format", "cif"], "unknown format 'cif'"),
     (["results", "list", "--state", "done"], "unknown state 'done'"),
@@ -116,7 +178,11 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
 
 
 MISTAKES = [
-    ("sites: [face]", "sites: [corner]", "this host has face-1 (pyrazine face)"),
+    (
+        "sites: [face]",
+        "sites: [corner]",
+        "has no site of kind 'corner'; it has lone-pair-1 (pyridinic nitrogen), face-1",
+    ),
     ("guests: [Li]", "guests: [Li\n", "small.yaml:"),
     ("protocol: screen", "protocol: screen\nlevel: b3lyp/6-31x", "unknown basis '6-31x'; did you mean"),
     ("protocol: screen", "protocol: screen\nlevle: b3lyp/6-31g", "did you mean 'level'"),

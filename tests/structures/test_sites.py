@@ -21,41 +21,63 @@ from alkaflow.structures import (
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.symmetry import find_operations, symmetrise
 
-EXPECTED = {
+CH = "aryl C-H"
+EXPECTED: dict[str, list[tuple[str, int]]] = {
     # three bays, three corners; three pyrazine rings and the central one, two sides each
-    "hatcn": {("imine bay", 3), ("nitrile corner", 3), ("pyrazine face", 6), ("central face", 2)},
-    "dicyanopyrazine": {("nitrile corner", 1), ("pyrazine face", 2)},
-    "pyrazine": {("pyrazine face", 2)},
-    # D2h: both N,N bays equivalent, both rings equivalent
-    "bipyrimidine": {("imine bay", 2), ("pyrimidine face", 4)},
-    # 1,10-phenanthroline, C2v: one bay, two equivalent pyridine rings, the middle ring
-    "c1cnc2c(c1)ccc1cccnc12": {("imine bay", 1), ("pyridine face", 4), ("benzene face", 2)},
-    "N#Cc1ccccc1": {("nitrile end", 1), ("benzene face", 2)},
+    "hatcn": [("imine bay", 3), ("nitrile corner", 3), ("pyrazine face", 6), ("central face", 2)],
+    # C2v: the two ring N are equivalent and face nothing together
+    "dicyanopyrazine": [("nitrile corner", 1), ("pyridinic nitrogen", 2), ("pyrazine face", 2), (CH, 2)],
+    # D2h: two N, four C-H
+    "pyrazine": [("pyridinic nitrogen", 2), ("pyrazine face", 2), (CH, 4)],
+    # D2h: both N,N bays equivalent, both rings equivalent; C-H beside N and opposite the bond between the rings
+    "bipyrimidine": [("imine bay", 2), ("pyrimidine face", 4), (CH, 2), (CH, 4)],
+    # 1,10-phenanthroline, C2v: one bay, two equivalent pyridine rings, the middle ring; eight C-H in four pairs
+    "c1cnc2c(c1)ccc1cccnc12": [("imine bay", 1), ("pyridine face", 4), ("benzene face", 2), *[(CH, 2)] * 4],
+    # benzonitrile: ortho, meta, para
+    "N#Cc1ccccc1": [("nitrile end", 1), ("benzene face", 2), (CH, 1), (CH, 2), (CH, 2)],
     # phthalonitrile: two neighbouring nitriles are a corner, so neither is an end
-    "N#Cc1ccccc1C#N": {("nitrile corner", 1), ("benzene face", 2)},
+    "N#Cc1ccccc1C#N": [("nitrile corner", 1), ("benzene face", 2), (CH, 2), (CH, 2)],
     # terephthalonitrile: too far apart for a corner; the two ends are equivalent
-    "N#Cc1ccc(C#N)cc1": {("nitrile end", 2), ("benzene face", 2)},
+    "N#Cc1ccc(C#N)cc1": [("nitrile end", 2), ("benzene face", 2), (CH, 4)],
     # TCNE, D2h: two cis pairs, two geminal pairs, no ring
-    "N#CC(C#N)=C(C#N)C#N": {("nitrile corner", 2), ("geminal nitrile corner", 2)},
-    # o-benzoquinone: O,O; a p-quinone has none
-    "O=C1C=CC=CC1=O": {("carbonyl bay", 1), ("benzene face", 2)},
-    "O=C1C=CC(=O)C=C1": {("benzene face", 2)},
-    # coronene, D6h: six outer rings, one central
-    "c1cc2ccc3ccc4ccc5ccc6ccc1c1c2c3c4c5c61": {("benzene face", 12), ("central face", 2)},
+    "N#CC(C#N)=C(C#N)C#N": [("nitrile corner", 2), ("geminal nitrile corner", 2)],
+    # o-benzoquinone: O,O; the two O of the p-quinone are apart
+    "O=C1C=CC=CC1=O": [("carbonyl bay", 1), ("quinone face", 2), (CH, 2), (CH, 2)],
+    "O=C1C=CC(=O)C=C1": [("carbonyl oxygen", 2), ("quinone face", 2), (CH, 4)],
+    # coronene, D6h: six outer rings, one central, twelve C-H
+    "c1cc2ccc3ccc4ccc5ccc6ccc1c1c2c3c4c5c61": [("benzene face", 12), ("central face", 2), (CH, 12)],
+    # porphine, D2h: the two imine N face each other across the cavity, whose plane the two N-H fill: a metal sits over
+    # it, on either side; pyrrole and azafulvene rings; C-H of both kinds of ring and of the four bridges. No fluoride
+    # reaches the N-H.
+    "C1=CC2=CC3=NC(=CC4=CC=C(N4)C=C5C=CC(=N5)C=C1N2)C=C3": [
+        ("imine bay", 2),
+        ("pyrrole face", 4),
+        ("pyrrole face", 4),
+        *[(CH, 4)] * 3,
+    ],
     # 1,8-naphthyridine: parallel lone pairs share a place, and the two rings are equivalent
-    "c1cnc2ncccc2c1": {("imine bay", 1), ("pyridine face", 4)},
+    "c1cnc2ncccc2c1": [("imine bay", 1), ("pyridine face", 4), *[(CH, 2)] * 3],
     # pyrimidine and pyridazine: lone pairs diverge, or the N are bonded: no bay
-    "c1cncnc1": {("pyrimidine face", 2)},
-    "c1ccnnc1": {("pyridazine face", 2)},
-    "CCO": set(),
+    "c1cncnc1": [("pyridinic nitrogen", 2), ("pyrimidine face", 2), (CH, 1), (CH, 1), (CH, 2)],
+    "c1ccnnc1": [("pyridinic nitrogen", 2), ("pyridazine face", 2), (CH, 2), (CH, 2)],
+    # imidazole: the N without H is a donor, the one with H is not
+    "c1c[nH]cn1": [("imine nitrogen", 1), ("imidazole face", 2), ("N-H", 1), *[(CH, 1)] * 3],
+    # ethylene carbonate, C2: one carbonyl O, two ring O
+    "O=C1OCCO1": [("carbonyl oxygen", 1), ("ester oxygen", 2)],
+    # acetate: the two O hold a metal together
+    "CC(=O)[O-]": [("carboxylate", 1)],
+    "[O-][N+](=O)c1ccccc1": [("nitro group", 1), ("benzene face", 2), (CH, 1), (CH, 2), (CH, 2)],
+    "O": [("water oxygen", 1), ("O-H", 2)],
+    "CCO": [("hydroxyl oxygen", 1), ("O-H", 1)],
+    "CC": [],
 }
 
 
 @pytest.mark.parametrize("host", EXPECTED)
 def test_sites_reasoned_out_by_hand(host: str) -> None:
     found = find_sites(load_host(host))
-    assert {(site.label, site.multiplicity) for site in found} == EXPECTED[host]
-    assert len(found) == len(EXPECTED[host])
+    alone = [(site.label, site.multiplicity) for site in found if "pocket" not in site.label]
+    assert sorted(alone) == sorted(EXPECTED[host])
 
 
 def test_hatcn_positions() -> None:
@@ -107,10 +129,10 @@ def signature(host: Structure, place: np.ndarray | None = None) -> Counter[tuple
     )
 
 
-HOSTS = {name: load_host(name) for name in ("hatcn", "bipyrimidine", "N#CC(C#N)=C(C#N)C#N", "c1cnc2c(c1)ccc1cccnc12")}
+HOSTS = {name: load_host(name) for name in EXPECTED if len(EXPECTED[name]) > 1}
 
 
-@settings(max_examples=25)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(HOSTS)), st.integers(0, 10_000))
 def test_orientation_and_order_change_nothing(name: str, seed: int) -> None:
     host = HOSTS[name]
@@ -118,7 +140,7 @@ def test_orientation_and_order_change_nothing(name: str, seed: int) -> None:
     assert signature(moved) == signature(host, place)
 
 
-@settings(max_examples=25)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(HOSTS)), st.integers(0, 10_000))
 def test_noise_changes_nothing(name: str, seed: int) -> None:
     host = HOSTS[name]
@@ -160,7 +182,7 @@ def test_a_broken_symmetry_is_seen() -> None:
 
 
 def test_linear_molecules_and_atoms() -> None:
-    assert {(s.label, s.multiplicity) for s in find_sites(from_smiles("N#CC#N"))} == {("nitrile end", 2)}
+    assert [(s.label, s.multiplicity) for s in find_sites(from_smiles("N#CC#N"))] == [("nitrile end", 2)]
     assert find_sites(Structure(("Li",), np.zeros((1, 3)))) == []
 
 
@@ -173,8 +195,8 @@ def test_selecting() -> None:
         select_place(sites, "face")
     with pytest.raises(UnknownNameError, match=r"did you mean 'corner'.*this host has bay-1"):
         select_sites(sites, "cornr")
-    with pytest.raises(UnknownNameError, match="no site at all"):
-        select_sites(find_sites(load_host("CCO")), "bay")
+    with pytest.raises(BadInputError, match="has no site of kind 'bay'; it has no site at all"):
+        select_sites(find_sites(load_host("CC")), "bay")
 
 
 def test_bad_hosts() -> None:

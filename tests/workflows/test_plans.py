@@ -79,7 +79,7 @@ def published(label: str, site: str) -> dict[str, object]:
     ("changes", "message"),
     [
         ({"sites": ["bays"]}, "unknown site 'bays'; did you mean 'bay.*this host has bay-1"),
-        ({"guests": ["Li", "K"]}, "unknown guest 'K'"),
+        ({"guests": ["Li", "Xe"]}, "unknown guest 'Xe'"),
         ({"protocol": "scren"}, "did you mean 'screen'"),
         ({"level": "b3lyp/6-31gg"}, "unknown basis '6-31gg'; did you mean '6"),
         ({"level": "b3lyq/6-31g"}, "unknown functional 'b3lyq'; did you mean 'b3lyp'"),
@@ -133,7 +133,7 @@ def test_a_site_that_one_host_lacks_is_taken_where_it_is() -> None:
     assert [(row.host, row.site_kind) for row in plan.rows] == [
         ("HATCN", "bay"), ("HATCN", "corner"), ("HATCN", "face"), ("pyrazine", "face")
     ]  # fmt: skip
-    with pytest.raises(BadInputError, match="host 'pyrazine': unknown site 'bay'"):
+    with pytest.raises(BadInputError, match="host 'pyrazine': this host has no site of kind 'bay'"):
         make_plan(study(hosts=hosts, guests=["Li"], sites=["bay"], published=[]))
     with pytest.raises(UnknownNameError, match="unknown site 'cornr'"):
         make_plan(study(hosts=hosts, guests=["Li"], sites=["face", "cornr"], published=[]))

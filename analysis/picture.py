@@ -1,0 +1,553 @@
+"""A picture of a host with its sites: an orthographic drawing, made without a display.
+
+The host is turned first (`view_rotation`), then everything is a flat shape with a depth, drawn from the back to the
+front. Lengths are in Angstrom in the turned frame: x to the right, y up, z towards the reader.
+"""
+
+import io
+import math
+import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alkaflow.analysis.colours import element_colour, site_colour
+from alkaflow.errors import BadInputError
+from alkaflow.files import write_atomically
+from alkaflow.structures.graph import BondGraph
+from alkaflow.structures.sites import Site
+from alkaflow.structures.structure import FloatArray, Structure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.path import Path as Outline
+
+PICTURE_SUFFIXES = (".png", ".svg")
+"""The formats of a picture, by the suffix of its file."""
+
+_STICK = 0.10  # radius of a bond [Angstrom]
+_DASH = 0.10  # of the lines from markers to anchors [Angstrom]
+_FIRST_MARKER, _OTHER_MARKER = 0.42, 0.27  # radii [Angstrom]
+_LIGHT = np.array([-0.55, 0.83])  # where the light comes from, in the plane of the drawing
+_LARGEST = np.array([480.0, 480.0])  # of the drawing [points]
+_MARGIN = 9.0  # around the drawing [points]
+_LAYERS = ((60, 16), (200, 9), (10**9, 4))  # atoms up to which a ball has so many shades
+_POINTS_PER_ANGSTROM = 42.0  # of a small host
+_FONT = 9.0  # size of labels and legend [points]
+_DPI = 220
+
+_GAPS = (1.0, 6.0, 12.0, 20.0, 30.0, 42.0, 58.0, 80.0)  # tried between a marker and its label [points]
+_LEVEL = 1e-3  # sums smaller than this have no sign
+_ROW = 15.0  # height of a line of the legend [points]
+
+_Colour = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A filled outline; shapes of greater depth are drawn later, in front."""
+
+    depth: float
+    outline: "Outline"
+    face: _Colour
+    edge: _Colour = (0.0, 0.0, 0.0, 0.0)
+    width: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Marker:
+    """A member of a site in the turned frame."""
+
+    site: Site
+    first: bool
+    anchors: tuple[int, ...]
+    place: FloatArray
+
+    @property
+    def radius(self) -> float:
+        return _FIRST_MARKER if self.first else _OTHER_MARKER
+
+
+@dataclass(frozen=True)
+class _Label:
+    """The id of a site, centred at `place`, and the marker to which its leader goes [points]."""
+
+    text: str
+    colour: str
+    place: FloatArray
+    size: FloatArray
+    target: FloatArray
+    rim: float
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A host and its sites in the turned frame, and the scale of the drawing [points per Angstrom]."""
+
+    host: Structure
+    bonds: frozenset[tuple[int, int]]
+    places: FloatArray
+    radii: FloatArray
+    markers: tuple[_Marker, ...]
+    scale: float
+
+
+def draw_sites(host: Structure, sites: Sequence[Site], path: Path, title: str = "") -> None:
+    """Draw a host and the places of its sites into a file.
+
+    Every member of a site is a translucent disc in the colour of the site's kind; the first one is larger and bears
+    the id. The file is whole or not there.
+
+    Parameters
+    ----------
+    host
+        Any structure.
+    sites
+        Sites of that host; may be empty.
+    path
+        Ends in one of PICTURE_SUFFIXES.
+    title
+        A line above the drawing.
+
+    Raises
+    ------
+    BadInputError
+        The suffix is another one, or the file cannot be written there.
+    """
+    path = Path(path)
+    check_picture_path(path)
+    data = _picture(host, sites, title, path.suffix.lower().removeprefix("."))
+    try:
+        write_atomically(path, data, mode=0o644)
+    except OSError as error:
+        raise BadInputError(f"cannot write the picture {path}: {error.strerror}") from error
+
+
+def check_picture_path(path: Path) -> None:
+    """Refuse a file that `draw_sites` could not write, before any work is done for it.
+
+    Raises
+    ------
+    BadInputError
+        The suffix is none of PICTURE_SUFFIXES, or the directory does not exist.
+    """
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise BadInputError(f"cannot draw {path}: the name of a picture ends in {' or '.join(PICTURE_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise BadInputError(f"cannot draw {path}: there is no directory {path.parent}")
+
+
+# --- viewpoint -------------------------------------------------------------------------------------------------------
+
+
+def view_rotation(host: Structure, sites: Sequence[Site] = ()) -> FloatArray:
+    """Find the rotation that shows a host best: flat and wide on the page, slightly tilted.
+
+    Returns
+    -------
+    ndarray
+        Proper rotation, shape=(3, 3); ``positions @ rotation.T`` has z towards the reader.
+    """
+    centred = host.positions - host.positions.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    towards = axes[:, 0] * _sign(sum(float(site.normal @ axes[:, 0]) for site in sites))
+    flat = _widest(centred, np.array([axes[:, 2], np.cross(towards, axes[:, 2]), towards]))
+    points = np.vstack([host.positions, *(member.position for site in sites for member in site.members)])
+    turned = [_tilted(flat, about_x, about_y) for about_x in (24.0, 30.0, 18.0) for about_y in (0.0, -10.0, 10.0, 20.0)]
+    return max(turned, key=lambda rotation: round(_spread((points @ rotation.T)[:, :2]), 3))
+
+
+def _widest(centred: FloatArray, frame: FloatArray) -> FloatArray:
+    """Turn a frame about its z axis until the drawing is as low as can be, the longer arms to the right or up."""
+    angles = np.radians(np.arange(0.0, 180.0, 0.5))
+    x, y, _ = frame @ centred.T
+    heights = np.ptp(np.outer(np.cos(angles), y) - np.outer(np.sin(angles), x), axis=1)
+    angle = float(angles[int(np.argmin(np.round(heights, 2)))])
+    rotation = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]]) @ frame
+    x, y, _ = rotation @ centred.T
+    lean = float((x**3).sum())
+    upright = _sign(lean if abs(lean) > _LEVEL else float((y**3).sum()))
+    turned: FloatArray = np.diag([upright, upright, 1.0]) @ rotation
+    return turned
+
+
+def _tilted(frame: FloatArray, about_x: float, about_y: float) -> FloatArray:
+    """Lean the top of a frame back, then turn its right side back [degree]."""
+    a, b = math.radians(about_x), math.radians(about_y)
+    lean = np.array([[1, 0, 0], [0, math.cos(a), math.sin(a)], [0, -math.sin(a), math.cos(a)]])
+    turn = np.array([[math.cos(b), 0, math.sin(b)], [0, 1, 0], [-math.sin(b), 0, math.cos(b)]])
+    rotation: FloatArray = turn @ lean @ frame
+    return rotation
+
+
+def _spread(points: FloatArray) -> float:
+    """Mean distance of points in the drawing from their nearest neighbours, each counted up to 1 Angstrom."""
+    from scipy.spatial import cKDTree
+
+    if len(points) < 2:
+        return 0.0
+    return float(np.minimum(cKDTree(points).query(points, k=2)[0][:, 1], 1.0).mean())
+
+
+def _sign(value: float) -> float:
+    return -1.0 if value < -_LEVEL else 1.0
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def atom_radii(host: Structure) -> FloatArray:
+    """Radii of the balls [Angstrom], shape=(n_atoms,)."""
+    from ase.data import covalent_radii
+
+    radii: FloatArray = 0.14 + 0.25 * covalent_radii[host.numbers]
+    return radii
+
+
+def _atom_shapes(scene: _Scene, layers: int) -> Iterator[_Shape]:
+    """A ball is a stack of ever smaller and lighter discs that move towards the light."""
+    hazes = _haze(scene.places)
+    for symbol, place, radius, haze in zip(scene.host.symbols, scene.places, scene.radii, hazes, strict=True):
+        colour = element_colour(symbol)
+        yield _Shape(place[2], _disc(place, radius), _tone(colour, 0.0, haze), _edge(colour, haze), 0.7)
+        for t in np.linspace(0.0, 1.0, layers, endpoint=False)[1:]:
+            centre = place[:2] + _LIGHT * (0.36 * t * radius)
+            yield _Shape(place[2], _disc(centre, radius * (1 - t) * 0.97), _tone(colour, t, haze))
+
+
+def _stick_shapes(scene: _Scene, layers: int) -> Iterator[_Shape]:
+    """Every bond is two halves, each in the colour of its atom, from the surface of the ball to the middle."""
+    hazes = _haze(scene.places)
+    for bond in sorted(scene.bonds):
+        middle = scene.places[list(bond)].mean(axis=0)
+        for atom in bond:
+            along = middle - scene.places[atom]
+            length = float(np.linalg.norm(along))
+            start = scene.places[atom] + along * min(0.92 * scene.radii[atom] / length, 0.95)
+            end = middle + along * (0.015 / length)
+            depth = float((scene.places[atom] + middle)[2] / 2)
+            colour, slope = element_colour(scene.host.symbols[atom]), along / length
+            yield _Shape(depth, _strip(start, middle, slope, _STICK * 1.17, 0.0), _edge(colour, hazes[atom]))
+            for t in np.linspace(0.0, 1.0, layers, endpoint=False):
+                outline = _strip(start, end, slope, _STICK * (1 - t), 0.35 * t * _STICK)
+                yield _Shape(depth, outline, _tone(colour, t, hazes[atom]))
+
+
+def _marker_shapes(markers: Sequence[_Marker]) -> Iterator[_Shape]:
+    """A translucent disc with a rim and a light spot."""
+    for marker in markers:
+        colour, (x, y, depth) = _rgba(site_colour(marker.site.kind)), marker.place
+        width = 1.5 if marker.first else 1.0
+        yield _Shape(depth, _disc(marker.place, marker.radius), (*colour[:3], 0.50), (*colour[:3], 0.95), width)
+        spot = np.array([x, y]) + _LIGHT * (0.36 * marker.radius)
+        yield _Shape(depth, _disc(spot, 0.42 * marker.radius), (1.0, 1.0, 1.0, 0.30))
+
+
+def _tie_shapes(scene: _Scene) -> Iterator[_Shape]:
+    """A dashed line from every marker to its anchors, or to their middle where they are more than two."""
+    for marker in scene.markers:
+        anchors = scene.places[list(marker.anchors)]
+        stops = scene.radii[list(marker.anchors)]
+        if len(anchors) > 2:
+            anchors, stops = anchors.mean(axis=0, keepdims=True), np.zeros(1)
+        for anchor, stop in zip(anchors, stops, strict=True):
+            along = anchor - marker.place
+            length = float(np.linalg.norm(along))
+            for step in np.arange(marker.radius, length - stop, 2 * _DASH):
+                start, end = (marker.place + along * (at / length) for at in (step, min(step + _DASH, length - stop)))
+                outline = _strip(start, end, along / length, 0.028, 0.0)
+                yield _Shape(float(start[2]), outline, _rgba(site_colour(marker.site.kind)))
+
+
+def _disc(centre: FloatArray, radius: float) -> "Outline":
+    from matplotlib.path import Path as Outline
+
+    circle = Outline.unit_circle()
+    return Outline(np.asarray(circle.vertices) * radius + centre[:2], circle.codes)
+
+
+def _strip(start: FloatArray, end: FloatArray, slope: FloatArray, radius: float, shift: float) -> "Outline":
+    """Outline of a cylinder, or of a strip within it that is moved towards the light; its far end is round."""
+    from matplotlib.path import Path as Outline
+
+    flat = float(np.hypot(slope[0], slope[1]))
+    along = slope[:2] / flat if flat > 1e-6 else np.array([1.0, 0.0])
+    across = np.array([-along[1], along[0]])
+    offset = across * float(across @ _LIGHT) * shift
+    angles = np.linspace(np.pi / 2, 3 * np.pi / 2, 7)
+    bulge = radius * abs(float(slope[2]))
+    cap = start[:2] + np.outer(np.cos(angles) * bulge, along) + np.outer(np.sin(angles) * radius, across)
+    corners = np.vstack([end[:2] + across * radius, cap, end[:2] - across * radius, end[:2] + across * radius])
+    return Outline(corners + offset, closed=True)
+
+
+def _haze(places: FloatArray) -> FloatArray:
+    """How much white lies over each place, more the farther behind, shape=(n,)."""
+    depth = places[:, 2].max() - places[:, 2]
+    haze: FloatArray = 0.5 * depth / max(float(depth.max()), 9.0)
+    return haze
+
+
+def _rgba(colour: str) -> _Colour:
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return red, green, blue, 1.0
+
+
+def _mixed(colour: _Colour, other: float, part: float) -> _Colour:
+    """Blend a colour with a grey level."""
+    red, green, blue = (value + (other - value) * part for value in colour[:3])
+    return red, green, blue, colour[3]
+
+
+def _tone(colour: str, t: float, haze: float) -> _Colour:
+    """The colour of a ball or stick between its rim (t=0) and its brightest point (t=1)."""
+    base = _rgba(colour)
+    shaded = _mixed(base, 0.0, 0.28 * (1 - t / 0.45)) if t < 0.45 else _mixed(base, 1.0, 0.75 * (t - 0.45) / 0.55)
+    return _mixed(shaded, 1.0, float(haze))
+
+
+def _edge(colour: str, haze: float) -> _Colour:
+    return _mixed(_mixed(_rgba(colour), 0.0, 0.62), 1.0, float(haze))
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def _text_size(text: str) -> FloatArray:
+    """Width and height of a line in bold [points]."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=_FONT, weight="bold")
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return np.array([width, _FONT])
+
+
+def _place_labels(scene: _Scene) -> list[_Label]:
+    """Choose for the id of each site, one after the other, the place where it hides least."""
+    obstacles, weights = _obstacles(scene)
+    middle = (obstacles[:, :2].min(axis=0) + obstacles[:, :2].max(axis=0)) / 2
+    labels: list[_Label] = []
+    for marker in scene.markers:
+        if marker.first:
+            text = one_line(marker.site.id, 24)
+            size = _text_size(text) + 3.0
+            target, rim = marker.place[:2] * scene.scale, marker.radius * scene.scale
+            options = _label_options(target, rim, size)
+            near = np.linalg.norm(obstacles[:, :2] - target, axis=1) < obstacles[:, 2] + rim + _GAPS[-1] + size.sum()
+            hidden, weight = obstacles[near], weights[near]
+            costs = [_label_cost(o, size, target, rim, target - middle, hidden, weight, labels) for o in options]
+            best = options[int(np.argmin(np.round(costs, 3)))]
+            labels.append(_Label(text, site_colour(marker.site.kind), best, size, target, rim))
+    return labels
+
+
+def _obstacles(scene: _Scene) -> tuple[FloatArray, FloatArray]:
+    """Discs that labels should not hide (x, y, radius), shape=(n, 3) [points], and how much each of them matters."""
+    bonds = np.array(sorted(scene.bonds), dtype=int).reshape(-1, 2)
+    ends = scene.places[bonds][:, :, :2]
+    on_bonds = [ends[:, 0] + (ends[:, 1] - ends[:, 0]) * part for part in (0.35, 0.5, 0.65)]
+    centres = np.vstack([scene.places[:, :2], *on_bonds, *(marker.place[None, :2] for marker in scene.markers)])
+    radii = [*scene.radii, *[_STICK] * 3 * len(bonds), *(marker.radius for marker in scene.markers)]
+    weights = [*[1.0] * len(scene.radii), *[0.8] * 3 * len(bonds), *(3.0 if m.first else 2.0 for m in scene.markers)]
+    return np.column_stack([centres, radii]) * scene.scale, np.array(weights)
+
+
+def _label_options(target: FloatArray, rim: float, size: FloatArray) -> list[FloatArray]:
+    """Centres for a label around its marker, the near ones first [points]."""
+    options = []
+    for gap in _GAPS:
+        for angle in np.radians(np.arange(0.0, 360.0, 15.0)):
+            out = np.round([math.cos(angle), math.sin(angle)], 6)
+            options.append(target + out * (rim + gap) + np.sign(out) * size / 2 * np.abs(out) ** 0.5)
+    return options
+
+
+def _label_cost(
+    place: FloatArray,
+    size: FloatArray,
+    target: FloatArray,
+    rim: float,
+    out: FloatArray,
+    obstacles: FloatArray,
+    weights: FloatArray,
+    labels: Sequence[_Label],
+) -> float:
+    """How much a label would hide, how far it lies from its marker, and whether it lies on the inner side."""
+    nearest = np.clip(obstacles[:, :2], place - size / 2, place + size / 2)
+    depth = np.clip(obstacles[:, 2] - np.linalg.norm(nearest - obstacles[:, :2], axis=1), 0.0, 8.0)
+    cost = float((weights * depth).sum())
+    for other in labels:
+        overlap = np.clip((size + other.size) / 2 - np.abs(place - other.place), 0.0, None)
+        cost += 5.0 * float(overlap.prod()) + 20.0 * _crosses(target, place, other.target, other.place)
+    distance = float(np.linalg.norm(place - target))
+    if float(np.linalg.norm(out)) > rim:
+        cost -= 3.0 * float((place - target) @ out / (distance * np.linalg.norm(out)))
+    return cost + 0.22 * (distance - rim)
+
+
+def _crosses(a: FloatArray, b: FloatArray, c: FloatArray, d: FloatArray) -> bool:
+    """Whether two segments cross."""
+
+    def side(p: FloatArray, q: FloatArray, r: FloatArray) -> float:
+        return float((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]))
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return a text without line breaks and control characters, cut to a length."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+
+def _picture(host: Structure, sites: Sequence[Site], title: str, form: str) -> bytes:
+    """The bytes of a picture; plain settings of matplotlib, whatever the user's own are."""
+    from matplotlib import style
+
+    with style.context(["default", {"svg.hashsalt": "alkaflow"}]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = _figure(host, sites, title)
+        metadata = {"Date": None} if form == "svg" else {"Software": None}
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=form, dpi=_DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _figure(host: Structure, sites: Sequence[Site], title: str) -> "Figure":
+    from matplotlib.figure import Figure
+
+    scene, low, high = _scene(host, sites)
+    labels = _place_labels(scene)
+    low = np.min([low, *(label.place - label.size / 2 for label in labels)], axis=0) - _MARGIN
+    high = np.max([high, *(label.place + label.size / 2 for label in labels)], axis=0) + _MARGIN
+    figure = Figure()
+    axes = _laid_out(figure, host, sites, title, high - low)
+    (left, bottom), (right, top) = low / scene.scale, high / scene.scale
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+    layers = next(count for atoms, count in _LAYERS if len(host) <= atoms)
+    sticks = _stick_shapes(scene, max(layers // 2, 2))
+    _draw_shapes(axes, [*sticks, *_atom_shapes(scene, layers), *_tie_shapes(scene), *_marker_shapes(scene.markers)])
+    _draw_labels(axes, labels, scene.scale)
+    return figure
+
+
+def _scene(host: Structure, sites: Sequence[Site]) -> tuple[_Scene, FloatArray, FloatArray]:
+    """Turn a host and its sites; return them with the corners of their drawing [points]."""
+    rotation, centre = view_rotation(host, sites), host.positions.mean(axis=0)
+    places, radii = (host.positions - centre) @ rotation.T, atom_radii(host)
+    markers = tuple(
+        _Marker(site, number == 0, member.anchors, rotation @ (member.position - centre))
+        for site in sites
+        for number, member in enumerate(site.members)
+    )
+    rims = np.array([*radii, *(marker.radius for marker in markers)])[:, None]
+    centres = np.array([*places, *(marker.place for marker in markers)])[:, :2]
+    low, high = (centres - rims).min(axis=0), (centres + rims).max(axis=0)
+    scale = float(min(_POINTS_PER_ANGSTROM, *(_LARGEST / (high - low))))
+    return _Scene(host, BondGraph(host).bonds, places, radii, markers, scale), low * scale, high * scale
+
+
+def _draw_shapes(axes: "Axes", shapes: list[_Shape]) -> None:
+    """Draw from the back to the front; shapes of one depth in their own order."""
+    from matplotlib.collections import PathCollection
+
+    ordered = sorted(shapes, key=lambda shape: shape.depth)
+    axes.add_collection(
+        PathCollection(
+            [shape.outline for shape in ordered],
+            facecolors=[shape.face for shape in ordered],
+            edgecolors=[shape.edge for shape in ordered],
+            linewidths=[shape.width for shape in ordered],
+        ),
+        autolim=False,
+    )
+
+
+def _draw_labels(axes: "Axes", labels: Sequence[_Label], scale: float) -> None:
+    """Ids with a white outline, and a line from the rim of the marker where the label lies off it."""
+    from matplotlib.patheffects import withStroke
+
+    halo = [withStroke(linewidth=2.6, foreground="white")]
+    for label in labels:
+        end = np.clip(label.target, label.place - label.size / 2, label.place + label.size / 2)
+        length = float(np.linalg.norm(end - label.target))
+        if length > label.rim + 5.0:
+            start = label.target + (end - label.target) * (label.rim / length)
+            x, y = np.array([start, end]).T / scale
+            axes.plot(x, y, color=label.colour, linewidth=1.1, zorder=10, path_effects=halo)
+    for label in labels:
+        x, y = label.place / scale
+        colour = _mixed(_rgba(label.colour), 0.0, 0.35)
+        text = axes.text(x, y, label.text, color=colour, fontsize=_FONT, fontweight="bold", zorder=11)
+        text.set(ha="center", va="center_baseline", parse_math=False, path_effects=halo)
+
+
+def _laid_out(figure: "Figure", host: Structure, sites: Sequence[Site], title: str, drawing: FloatArray) -> "Axes":
+    """Set the size of the figure, write title, elements and legend, and return the axes of the drawing.
+
+    Parameters
+    ----------
+    drawing
+        Width and height of the drawing [points].
+    """
+    names = [f"{one_line(site.id, 24)}  {one_line(site.label, 40)}  \N{MULTIPLICATION SIGN}{site.multiplicity}"
+             for site in sites]  # fmt: skip
+    column = max((float(_text_size(name)[0]) for name in names), default=0.0) + 34.0
+    width = max(float(drawing[0]), column, 240.0)
+    columns = max(1, min(len(names), int(width // column)))
+    heading = textwrap.wrap(one_line(title, 240), max(20, int(width / 5.8)))[:3]
+    elements = list(dict.fromkeys(sorted(host.symbols, key=lambda symbol: (symbol != "C", symbol != "H", symbol))))
+    above = 16.0 * len(heading) + (4.0 if heading else 0.0)
+    legend = _ROW * math.ceil(len(names) / columns)
+    height = above + float(drawing[1]) + _ROW + 6.0 + legend
+
+    figure.set_size_inches(width / 72, height / 72)
+    for number, line in enumerate(heading):
+        top = 1 - (4.0 + 16.0 * number) / height
+        figure.text(0.5, top, line, ha="center", va="top", fontsize=11.5, fontweight="bold", parse_math=False)
+    box = ((width - drawing[0]) / 2 / width, (legend + _ROW + 6.0) / height, drawing[0] / width, drawing[1] / height)
+    axes = figure.add_axes(box)
+    axes.set_axis_off()
+    balls = [(element_colour(symbol), _edge(element_colour(symbol), 0.0), symbol) for symbol in elements]
+    _add_key(figure, balls, (legend + _ROW) / height, len(balls))
+    discs = [((*_rgba(site_colour(site.kind))[:3], 0.55), site_colour(site.kind), name)
+             for site, name in zip(sites, names, strict=True)]  # fmt: skip
+    if discs:
+        _add_key(figure, discs, legend / height, columns)
+    return axes
+
+
+def _add_key(figure: "Figure", entries: Sequence[tuple[object, object, str]], top: float, columns: int) -> None:
+    """Write a legend of discs (face, rim, text) whose upper edge lies at a fraction of the figure's height."""
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="", marker="o", markersize=8, markerfacecolor=face, markeredgecolor=rim)
+        for face, rim, _ in entries
+    ]
+    key = figure.legend(
+        handles,
+        [text for _, _, text in entries],
+        loc="upper center",
+        bbox_to_anchor=(0.5, top),
+        ncols=columns,
+        frameon=False,
+        fontsize=_FONT,
+        borderpad=0.0,
+        borderaxespad=0.0,
+        labelspacing=(_ROW - _FONT) / _FONT,
+        handletextpad=0.35,
+        columnspacing=1.4,
+        handlelength=1.2,
+    )
+    for text in key.get_texts():
+        text.set_parse_math(False)

@@ -1,0 +1,228 @@
+"""Bays: cavities that the lone pairs of two or more donor atoms face, from bipyridine's N,N to a crown's ring of O."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from alkaflow.structures.candidates import Candidate, apex
+from alkaflow.structures.donors import Donor, angle_between
+from alkaflow.structures.graph import BondGraph
+from alkaflow.structures.guests import GUESTS, Guest
+from alkaflow.structures.rings import plane_normal
+from alkaflow.structures.structure import FloatArray
+
+_PROBE = GUESTS["Li"]
+_NEAREST = {True: 2.2, False: 2.4}  # donor..donor across a bay [Angstrom]; for two N, and for others
+_STRETCH = 0.2  # by which a pair may be wider than what the probe touches at once [Angstrom]
+_ACROSS = 0.6  # the same for donors that face each other across a macrocycle
+_ONE_CAVITY = 1.5  # places of two pairs with a donor in common nearer than this are one cavity [Angstrom]
+_SURROUNDED = 0.8  # a cavity this near the centre of its donors is surrounded by them [Angstrom]
+_TURN = 10.0  # by which a lone pair may miss a cavity of three or more donors beyond its opening [degree]
+_FLAT_RISE = 0.3  # a guest that would rise less than this lies in the plane of its donors [Angstrom]
+_HIGHEST = 2.0  # over the plane of the donors [Angstrom]
+_ROOM = 1.5  # to atoms that are no anchors [Angstrom]
+
+_IMINES = {"pyridinic nitrogen", "imine nitrogen", "nitrogen"}
+
+
+@dataclass(frozen=True)
+class _Cavity:
+    """Donors that face one place. ``outward`` is None where they surround it."""
+
+    donors: tuple[Donor, ...]
+    place: FloatArray
+    outward: FloatArray | None
+
+
+def find_bays(graph: BondGraph, donors: Sequence[Donor], guest: Guest) -> Iterator[Candidate]:
+    """Yield every bay; one with donors all around it that is entered from above yields both sides."""
+    tree = cKDTree(graph.structure.positions)
+    for cavity in _cavities(graph, tree, donors):
+        anchors = tuple(sorted(donor.atom for donor in cavity.donors))
+        label = _label(cavity.donors)
+        rank = (f"{99 - len(anchors):02d}", label)
+        probes = list(_places(graph, tree, cavity, _PROBE))
+        for place in _places(graph, tree, cavity, guest):
+            distances = [float(np.linalg.norm(probe.position - place.position)) for probe in probes]
+            probe = probes[int(np.argmin(distances))].position
+            yield Candidate("bay", label, anchors, place.position, place.normal, 0.0, probe, rank)
+
+
+def _label(donors: Sequence[Donor]) -> str:
+    labels = {donor.label for donor in donors}
+    if labels <= _IMINES:
+        return "imine bay"
+    if labels == {"carbonyl oxygen"}:
+        return "carbonyl bay"
+    if labels == {"ether oxygen"}:
+        return "crown bay" if len(donors) > 2 else "ether bay"
+    if labels == {"amine nitrogen"}:
+        return "amine bay"
+    return f"{','.join(sorted({donor.element for donor in donors}))} bay"
+
+
+# --- which donors share a cavity -------------------------------------------------------------------------------------
+
+
+def _cavities(graph: BondGraph, tree: cKDTree, donors: Sequence[Donor]) -> Iterator[_Cavity]:
+    """Pairs of donors that face one place; pairs with a donor in common and nearly one place become one cavity."""
+    pairs = list(_pairs(graph, donors))
+    for group in _linked(pairs):
+        members = {donor.atom: donor for pair in group for donor in pair.donors}
+        together = tuple(members[atom] for atom in sorted(members))
+        if len(together) == 2:
+            yield group[0]
+            continue
+        joined = _joined(graph, tree, together, np.mean([pair.place for pair in group], axis=0))
+        if joined is None:
+            yield from group
+        else:
+            yield joined
+
+
+def _pairs(graph: BondGraph, donors: Sequence[Donor]) -> Iterator[_Cavity]:
+    """Two donors whose lone pairs both point at the place where the probe touches both."""
+    if len(donors) < 2:
+        return
+    positions = graph.structure.positions
+    reaches = [_PROBE.reach(donor.element) for donor in donors]
+    points = positions[[donor.atom for donor in donors]]
+    for i, j in sorted(cKDTree(points).query_pairs(2 * max(reaches) + _ACROSS)):
+        a, b = donors[i], donors[j]
+        gap = float(np.linalg.norm(points[i] - points[j]))
+        reach = reaches[i] + reaches[j]
+        if gap < _NEAREST[a.element == b.element == "N"] or _same_group(graph, a, b):
+            continue
+        out = a.direction + b.direction
+        across = (points[j] - points[i]) / gap
+        if np.linalg.norm(out - across * (out @ across)) > 0.3:
+            place, _ = apex(points[i], points[j], out, reaches[i], reaches[j])
+            outward: FloatArray | None = out
+            wide = gap > reach + _STRETCH
+        else:
+            place, outward, wide = (points[i] + points[j]) / 2, None, gap > reach + _ACROSS
+        if not wide and all(_faces(donor, positions, place) for donor in (a, b)):
+            yield _Cavity((a, b), place, outward)
+
+
+def _same_group(graph: BondGraph, a: Donor, b: Donor) -> bool:
+    """Whether two donors are the ends of one carboxylate, sulfonyl or acetal rather than the sides of a cavity."""
+    shared = graph.neighbours[a.atom] & graph.neighbours[b.atom]
+    return bool(shared) and not a.element == b.element == "N"
+
+
+def _faces(donor: Donor, positions: FloatArray, place: FloatArray, turn: float = 0.0) -> bool:
+    return angle_between(donor.direction, place - positions[donor.atom]) <= donor.opening + turn
+
+
+def _linked(pairs: list[_Cavity]) -> Iterator[list[_Cavity]]:
+    """Groups of pairs linked by a common donor and nearly one place."""
+    if not pairs:
+        return
+    by_donor: dict[int, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        for donor in pair.donors:
+            by_donor.setdefault(donor.atom, []).append(index)
+    links = [
+        (i, j)
+        for indices in by_donor.values()
+        for number, i in enumerate(indices)
+        for j in indices[number + 1 :]
+        if np.linalg.norm(pairs[i].place - pairs[j].place) < _ONE_CAVITY
+    ]
+    rows, columns = np.array(links or [(0, 0)]).T
+    linked = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(pairs), len(pairs)))
+    count, names = connected_components(linked, directed=False)
+    for name in range(count):
+        yield [pairs[i] for i in np.flatnonzero(names == name)]
+
+
+def _joined(graph: BondGraph, tree: cKDTree, donors: tuple[Donor, ...], seed: FloatArray) -> _Cavity | None:
+    """The cavity of three or more donors, or None when not all of them face it."""
+    positions = graph.structure.positions
+    points = positions[[donor.atom for donor in donors]]
+    offset = seed - points.mean(axis=0)
+    outward = None if np.linalg.norm(offset) < _SURROUNDED else offset
+    cavity = _Cavity(donors, seed, outward)
+    places = _places(graph, tree, cavity, _PROBE)
+    faced = any(all(_faces(donor, positions, place.position, _TURN) for donor in donors) for place in places)
+    return cavity if faced else None
+
+
+# --- where in the cavity a guest sits --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Place:
+    position: FloatArray
+    normal: FloatArray
+
+
+def _places(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Guest) -> Iterator[_Place]:
+    """Where a guest sits: one place in an open bay or in the plane of a ring of donors, else one on each side."""
+    points = graph.structure.positions[[donor.atom for donor in cavity.donors]]
+    reaches = np.array([guest.reach(donor.element) for donor in cavity.donors])
+    if cavity.outward is None:
+        yield from _places_amidst(graph, tree, cavity, guest)
+    elif len(points) == 2:
+        yield _Place(*apex(points[0], points[1], cavity.outward, reaches[0], reaches[1]))
+    else:
+        centre = points.mean(axis=0)
+        normal = cavity.outward / np.linalg.norm(cavity.outward)
+        yield _Place(centre + slide(centre[None], points, reaches[None], normal) * normal, normal)
+
+
+def _places_amidst(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Guest) -> Iterator[_Place]:
+    """Amidst donors all around: in their plane if guest and host leave room, else over it, on the sides that do."""
+    anchors = {donor.atom for donor in cavity.donors}
+    positions = graph.structure.positions
+    points = positions[sorted(anchors)]
+    centre = points.mean(axis=0)
+    around = anchors.union(*(graph.neighbours[atom] for atom in anchors))
+    normal = plane_normal(positions[sorted(around)])
+    radius = float(np.linalg.norm(points - centre, axis=1).mean())
+    reach = float(np.mean([guest.reach(donor.element) for donor in cavity.donors]))
+    rise = float(np.sqrt(max(reach**2 - radius**2, 0.0)))
+    if rise < _FLAT_RISE and _is_free(tree, anchors, centre):
+        outward = centre - positions.mean(axis=0)
+        yield _Place(centre, normal if outward @ normal >= 0 else -normal)
+        return
+    for side in (normal, -normal):
+        heights = (h for h in np.arange(0.0, _HIGHEST, 0.1) if _is_free(tree, anchors, centre + h * side))
+        lowest = next(heights, None)
+        if lowest is not None:
+            yield _Place(centre + max(rise, lowest) * side, side)
+
+
+def _is_free(tree: cKDTree, anchors: set[int], place: FloatArray) -> bool:
+    return not set(tree.query_ball_point(place, _ROOM)) - anchors
+
+
+def slide(movers: FloatArray, fixed: FloatArray, reaches: FloatArray, normal: FloatArray) -> float:
+    """How far movers must go along a unit vector until the last of them is free of every fixed point.
+
+    Parameters
+    ----------
+    movers, fixed
+        Positions [Angstrom], shape=(n_movers, 3) and (n_fixed, 3).
+    reaches
+        Distances at which a pair touches [Angstrom], shape=(n_movers, n_fixed).
+    normal
+        shape=(3,)
+
+    Returns
+    -------
+    float
+        The largest t at which |mover + t normal - fixed| equals the reach of a pair; 0 where no pair ever touches.
+    """
+    apart = movers[:, None] - fixed[None]
+    along = apart @ normal
+    square = along**2 - (apart**2).sum(axis=-1) + reaches**2
+    touching = square >= 0
+    if not touching.any():
+        return 0.0
+    return float((np.sqrt(square[touching]) - along[touching]).max())
