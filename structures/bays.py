@@ -19,8 +19,8 @@ _PROBE = GUESTS["Li"]
 _NEAREST = {True: 2.2, False: 2.4}  # donor..donor across a bay [Angstrom]; for two N, and for others
 _STRETCH = 0.2  # by which a pair may be wider than what the probe touches at once [Angstrom]
 _ACROSS = 0.6  # the same for donors that face each other across a macrocycle
-_ONE_CAVITY = 1.5  # places of two pairs with a donor in common nearer than this are one cavity [Angstrom]
-_SURROUNDED = 0.8  # a cavity this near the centre of its donors is surrounded by them [Angstrom]
+_ONE_CAVITY = (2.2, 1.5, 1.0)  # places of pairs with a donor in common nearer than this may be one cavity [Angstrom]
+_SURROUNDED = 0.8  # a cavity this near the axis of its ring of donors is surrounded by them [Angstrom]
 _TURN = 10.0  # by which a lone pair may miss a cavity of three or more donors beyond its opening [degree]
 _FLAT_RISE = 0.3  # a guest that would rise less than this lies in the plane of its donors [Angstrom]
 _HIGHEST = 2.0  # over the plane of the donors [Angstrom]
@@ -70,18 +70,22 @@ def _label(donors: Sequence[Donor]) -> str:
 
 def _cavities(graph: BondGraph, tree: cKDTree, donors: Sequence[Donor]) -> Iterator[_Cavity]:
     """Pairs of donors that face one place; pairs with a donor in common and nearly one place become one cavity."""
-    pairs = list(_pairs(graph, donors))
-    for group in _linked(pairs):
+    yield from _grouped(graph, tree, list(_pairs(graph, donors)), _ONE_CAVITY)
+
+
+def _grouped(graph: BondGraph, tree: cKDTree, pairs: list[_Cavity], distances: tuple[float, ...]) -> Iterator[_Cavity]:
+    """Join pairs within the first distance; where their donors do not face one place, try the next, smaller one."""
+    if not distances:
+        yield from pairs
+        return
+    for group in _linked(pairs, distances[0]):
         members = {donor.atom: donor for pair in group for donor in pair.donors}
-        together = tuple(members[atom] for atom in sorted(members))
-        if len(together) == 2:
-            yield group[0]
-            continue
-        joined = _joined(graph, tree, together, np.mean([pair.place for pair in group], axis=0))
-        if joined is None:
-            yield from group
+        seed: FloatArray = np.mean([pair.place for pair in group], axis=0)
+        whole = group[0] if len(group) == 1 else _joined(graph, tree, [members[atom] for atom in sorted(members)], seed)
+        if whole is None:
+            yield from _grouped(graph, tree, group, distances[1:])
         else:
-            yield joined
+            yield whole
 
 
 def _pairs(graph: BondGraph, donors: Sequence[Donor]) -> Iterator[_Cavity]:
@@ -119,8 +123,8 @@ def _faces(donor: Donor, positions: FloatArray, place: FloatArray, turn: float =
     return angle_between(donor.direction, place - positions[donor.atom]) <= donor.opening + turn
 
 
-def _linked(pairs: list[_Cavity]) -> Iterator[list[_Cavity]]:
-    """Groups of pairs linked by a common donor and nearly one place."""
+def _linked(pairs: list[_Cavity], distance: float) -> Iterator[list[_Cavity]]:
+    """Groups of pairs linked by a common donor and places nearer than a distance [Angstrom]."""
     if not pairs:
         return
     by_donor: dict[int, list[int]] = {}
@@ -132,7 +136,7 @@ def _linked(pairs: list[_Cavity]) -> Iterator[list[_Cavity]]:
         for indices in by_donor.values()
         for number, i in enumerate(indices)
         for j in indices[number + 1 :]
-        if np.linalg.norm(pairs[i].place - pairs[j].place) < _ONE_CAVITY
+        if np.linalg.norm(pairs[i].place - pairs[j].place) < distance
     ]
     rows, columns = np.array(links or [(0, 0)]).T
     linked = csr_array((np.ones(len(rows)), (rows, columns)), shape=(len(pairs), len(pairs)))
@@ -145,9 +149,10 @@ def _joined(graph: BondGraph, tree: cKDTree, donors: tuple[Donor, ...], seed: Fl
     """The cavity of three or more donors, or None when not all of them face it."""
     positions = graph.structure.positions
     points = positions[[donor.atom for donor in donors]]
-    offset = seed - points.mean(axis=0)
-    outward = None if np.linalg.norm(offset) < _SURROUNDED else offset
-    cavity = _Cavity(donors, seed, outward)
+    offset, normal = seed - points.mean(axis=0), plane_normal(points)
+    beside = offset - normal * (offset @ normal)
+    outward = None if np.linalg.norm(beside) < _SURROUNDED else offset
+    cavity = _Cavity(tuple(donors), seed, outward)
     places = _places(graph, tree, cavity, _PROBE)
     faced = any(all(_faces(donor, positions, place.position, _TURN) for donor in donors) for place in places)
     return cavity if faced else None
@@ -177,7 +182,7 @@ def _places(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Guest) -> I
 
 
 def _places_amidst(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Guest) -> Iterator[_Place]:
-    """Amidst donors all around: in their plane if guest and host leave room, else over it, on the sides that do."""
+    """Amidst donors all around: in their plane if it has room and they face it, else over it, on the sides that do."""
     anchors = {donor.atom for donor in cavity.donors}
     positions = graph.structure.positions
     points = positions[sorted(anchors)]
@@ -187,19 +192,19 @@ def _places_amidst(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Gues
     radius = float(np.linalg.norm(points - centre, axis=1).mean())
     reach = float(np.mean([guest.reach(donor.element) for donor in cavity.donors]))
     rise = float(np.sqrt(max(reach**2 - radius**2, 0.0)))
-    if rise < _FLAT_RISE and _is_free(tree, anchors, centre):
+
+    def fits(place: FloatArray) -> bool:
+        faced = len(anchors) == 2 or all(_faces(donor, positions, place, _TURN) for donor in cavity.donors)
+        return faced and not set(tree.query_ball_point(place, _ROOM)) - anchors
+
+    if rise < _FLAT_RISE and fits(centre):
         outward = centre - positions.mean(axis=0)
         yield _Place(centre, normal if outward @ normal >= 0 else -normal)
         return
     for side in (normal, -normal):
-        heights = (h for h in np.arange(0.0, _HIGHEST, 0.1) if _is_free(tree, anchors, centre + h * side))
-        lowest = next(heights, None)
+        lowest = next((h for h in np.arange(0.0, _HIGHEST, 0.1) if fits(centre + h * side)), None)
         if lowest is not None:
             yield _Place(centre + max(rise, lowest) * side, side)
-
-
-def _is_free(tree: cKDTree, anchors: set[int], place: FloatArray) -> bool:
-    return not set(tree.query_ball_point(place, _ROOM)) - anchors
 
 
 def slide(movers: FloatArray, fixed: FloatArray, reaches: FloatArray, normal: FloatArray) -> float:

@@ -293,9 +293,9 @@ def _touching_height(
 
 
 def _metals(host: Host) -> Iterator[int]:
-    """Metal atoms with two or more bonds."""
+    """Metal atoms with bonds."""
     for atom, symbol in enumerate(host.structure.symbols):
-        if is_metal(symbol) and len(host.graph.neighbours[atom]) >= 2:
+        if is_metal(symbol) and host.graph.neighbours[atom]:
             yield atom
 
 

@@ -43,12 +43,15 @@ def test_commands_in_documents_exist(document: Path) -> None:
                 assert word in options, f"{document.name}: alkaflow {line}: {word}"
 
 
-def test_the_example_rule_finds_its_site(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_on_sites_run(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "sites.md").read_text(encoding="utf-8")
-    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert example is not None
-    exec(compile(example[1], "sites.md", "exec"), {})  # noqa: S102
-    assert capsys.readouterr().out == "[('acidic-1', 'alkynyl C-H')]\n"
+    shown = []
+    for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(example, "sites.md", "exec"), {})  # noqa: S102
+        shown.append(capsys.readouterr().out)
+    tour, rule = shown
+    assert tour.splitlines()[0] == "bay-1 imine bay 3 (2,)"
+    assert rule == "[('acidic-1', 'alkynyl C-H')]\n"
 
 
 def test_every_setting_is_documented() -> None:

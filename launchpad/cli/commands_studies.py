@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from alkaflow.analysis import FORMATS, format_table
 from alkaflow.errors import BadInputError, UnknownNameError
-from alkaflow.launchpad.cli.display import Display
 from alkaflow.launchpad.cli.output import duration, print_columns, print_json, say, study_name, write_text
 from alkaflow.plans import Plan
 from alkaflow.settings import Settings, load_settings
@@ -21,7 +19,8 @@ SiteOption = Annotated[
     typer.Option("--site", help="Only these sites (id, kind or label); also ones the study lacks."),
 ]
 GuestOption = Annotated[list[str] | None, typer.Option("--guest", help="Only these guests.")]
-FormatOption = Annotated[str, typer.Option("--format", help=f"One of: {', '.join(FORMATS)}.")]
+TABLE_FORMATS = ("text", "markdown", "csv", "json", "latex")  # the analysis package is not imported for --help
+FormatOption = Annotated[str, typer.Option("--format", help=f"One of: {', '.join(TABLE_FORMATS)}.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")]
 
 
@@ -37,7 +36,9 @@ def reproduce(
 
     Goes on from whatever is done already. Exit code 0 only when every row was computed.
     """
+    from alkaflow.analysis import format_table
     from alkaflow.launchpad import campaign
+    from alkaflow.launchpad.cli.display import Display
     from alkaflow.launchpad.database import open_database
 
     _check_output(style, output)
@@ -94,6 +95,7 @@ def submit(
 def worker() -> None:
     """Work off the queue until it is empty."""
     from alkaflow.launchpad import campaign
+    from alkaflow.launchpad.cli.display import Display
     from alkaflow.launchpad.database import open_database
     from alkaflow.launchpad.results import status as status_of
     from alkaflow.launchpad.worker import Worker, usable_cores
@@ -153,6 +155,7 @@ def table(
     output: OutputOption = None,
 ) -> None:
     """Print the table of a study from what is computed so far; exit code 0 only when every row is there."""
+    from alkaflow.analysis import format_table
     from alkaflow.launchpad import campaign
     from alkaflow.launchpad.database import open_database
     from alkaflow.workflows import shipped_table
@@ -197,8 +200,8 @@ def _plan(study: str, protocol: str | None, sites: list[str] | None, guests: lis
 
 def _check_output(style: str, output: Path | None) -> None:
     """Refuse a format or a file that would fail after the work is done."""
-    if style not in FORMATS:
-        raise UnknownNameError("format", style, FORMATS)
+    if style not in TABLE_FORMATS:
+        raise UnknownNameError("format", style, TABLE_FORMATS)
     if output is None:
         return
     folder = output.absolute().parent

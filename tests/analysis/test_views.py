@@ -18,7 +18,8 @@ from scipy.spatial.transform import Rotation
 from alkaflow.analysis import picture
 from alkaflow.analysis.colours import SITE_COLOURS, element_colour, site_colour
 from alkaflow.analysis.page import sites_page
-from alkaflow.analysis.picture import draw_sites, view_rotation
+from alkaflow.analysis.picture import draw_sites
+from alkaflow.analysis.viewpoint import view_rotation
 from alkaflow.errors import BadInputError
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.hatcn import hatcn

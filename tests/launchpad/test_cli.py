@@ -1,11 +1,15 @@
 """The command line as a user meets it: output, exit codes, one sentence per mistake."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from alkaflow.analysis import FORMATS
 from alkaflow.launchpad.cli import run
+from alkaflow.launchpad.cli.commands_studies import TABLE_FORMATS
 from alkaflow.launchpad.cli.output import duration
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.dump import dump, restore
@@ -36,6 +40,14 @@ def test_help_names_every_command(capsys: Capture) -> None:
         "doctor",
     ):
         assert command in shown
+
+
+def test_help_loads_no_chemistry() -> None:
+    heavy = "('numpy', 'scipy', 'ase', 'pymongo')"
+    code = f"import sys, alkaflow.launchpad.cli.app; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert tuple(FORMATS) == TABLE_FORMATS
 
 
 def test_version(capsys: Capture) -> None:

@@ -15,6 +15,7 @@ from alkaflow.structures import (
     from_smiles,
     hatcn,
     load_host,
+    score_sites,
     select_place,
     select_sites,
 )
@@ -68,6 +69,31 @@ EXPECTED: dict[str, list[tuple[str, int]]] = {
     "CC(=O)[O-]": [("carboxylate", 1)],
     "[O-][N+](=O)c1ccccc1": [("nitro group", 1), ("benzene face", 2), (CH, 1), (CH, 2), (CH, 2)],
     "O": [("water oxygen", 1), ("O-H", 2)],
+    # crowns in the conformer that binds: every O on one cavity, entered from the side that the lone pairs face; the
+    # flat D3d ring of 18-crown-6 holds a metal in its plane
+    "12-crown-4": [("crown bay", 1)],
+    "18-crown-6": [("crown bay", 1)],
+    # terpyridine, all N on one side: one bay of three; two outer rings and the middle one
+    "terpyridine": [("imine bay", 1), ("pyridine face", 4), ("pyridine face", 2), *[(CH, 2)] * 5, (CH, 1)],
+    # Fe-N4 in the hole of a flake, D2h: two five- and two six-membered chelate rings, as many hollows, two sides each
+    "fe-n4-pyrene": [
+        ("Fe top", 2),
+        ("N-Fe-N hollow", 4),
+        ("N-Fe-N hollow", 4),
+        ("C2FeN2 ring face", 4),
+        ("C3FeN2 ring face", 4),
+        *[(CH, 4)] * 2,
+        (CH, 2),
+    ],
+    # D3d: three alkoxide O over either Ti3O3 ring; the lone pairs of six mu3-oxo and of twelve carboxylate O
+    "ti6-formate-methoxide": [
+        ("O bay", 2),
+        ("O3Ti3 ring face", 2),
+        ("mu3-oxo", 6),
+        ("carboxylate oxygen", 12),
+    ],
+    # Al4O6, Td: four Al with an open side, six O bridging two Al, the four outer sides of the Al3O3 rings
+    "al2o3-2": [("Al top", 4), ("mu2-oxo", 6), ("Al3O3 ring face", 4)],
     "CCO": [("hydroxyl oxygen", 1), ("O-H", 1)],
     "CC": [],
 }
@@ -129,7 +155,7 @@ def signature(host: Structure, place: np.ndarray | None = None) -> Counter[tuple
     )
 
 
-HOSTS = {name: load_host(name) for name in EXPECTED if len(EXPECTED[name]) > 1}
+HOSTS = {name: load_host(name) for name in EXPECTED if EXPECTED[name]}
 
 
 @settings(max_examples=60, deadline=None)
@@ -197,6 +223,15 @@ def test_selecting() -> None:
         select_sites(sites, "cornr")
     with pytest.raises(BadInputError, match="has no site of kind 'bay'; it has no site at all"):
         select_sites(find_sites(load_host("CC")), "bay")
+
+
+def test_scores_order_sites() -> None:
+    """Scored by the distance from the centre of HATCN: the central ring first, the corners last."""
+    host = hatcn()
+    centre = host.positions.mean(axis=0)
+    scored = score_sites(find_sites(host), lambda site: float(np.linalg.norm(site.position - centre)))
+    assert [site.label for site in scored] == ["central face", "pyrazine face", "imine bay", "nitrile corner"]
+    assert scored[0].score == pytest.approx(1.9)
 
 
 def test_bad_hosts() -> None:
