@@ -1,7 +1,7 @@
 """Geometry only: hosts, guests, sites, placing, symmetry, file formats."""
 
 from alkaflow.structures.candidates import Candidate
-from alkaflow.structures.complexes import Complex, Placed, build_complex, place_guests
+from alkaflow.structures.complexes import Complex, Placed, build_complex, complexes_at, place_guests
 from alkaflow.structures.convert import from_ase, from_pymatgen, to_ase, to_pymatgen
 from alkaflow.structures.guests import GUESTS, Guest, get_guest
 from alkaflow.structures.hatcn import HATCN_PAIR_LABELS, HatcnGeometry, hatcn
@@ -40,6 +40,7 @@ __all__ = [
     "changed_bonds",
     "classify_complex",
     "classify_guest",
+    "complexes_at",
     "conformers",
     "enumerate_placements",
     "find_sites",

@@ -8,12 +8,12 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from alkaflow.structures.candidates import Candidate, apex
-from alkaflow.structures.donors import Donor, angle_between
+from alkaflow.structures.candidates import Candidate
+from alkaflow.structures.donors import Donor
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.guests import GUESTS, Guest
-from alkaflow.structures.rings import plane_normal
 from alkaflow.structures.structure import FloatArray
+from alkaflow.structures.vectors import angle_between, apex, plane_normal, slide, unit
 
 _PROBE = GUESTS["Li"]
 _NEAREST = {True: 2.2, False: 2.4}  # donor..donor across a bay [Angstrom]; for two N, and for others
@@ -21,9 +21,10 @@ _STRETCH = 0.2  # by which a pair may be wider than what the probe touches at on
 _ACROSS = 0.6  # the same for donors that face each other across a macrocycle
 _ONE_CAVITY = (2.2, 1.5, 1.0)  # places of pairs with a donor in common nearer than this may be one cavity [Angstrom]
 _SURROUNDED = 0.8  # a cavity this near the axis of its ring of donors is surrounded by them [Angstrom]
-_TURN = 10.0  # by which a lone pair may miss a cavity of three or more donors beyond its opening [degree]
+_TURN = 15.0  # by which a lone pair may miss a cavity of three or more donors beyond its opening [degree]
 _FLAT_RISE = 0.3  # a guest that would rise less than this lies in the plane of its donors [Angstrom]
-_HIGHEST = 2.0  # over the plane of the donors [Angstrom]
+_HEIGHTS = np.arange(0.1, 2.0, 0.1)  # over the plane of the donors, tried from below [Angstrom]
+_RECRUITED = 1.4  # a donor this much beyond the probe's reach of a cavity that it faces belongs to it [Angstrom]
 _ROOM = 1.5  # to atoms that are no anchors [Angstrom]
 
 _IMINES = {"pyridinic nitrogen", "imine nitrogen", "nitrogen"}
@@ -45,11 +46,9 @@ def find_bays(graph: BondGraph, donors: Sequence[Donor], guest: Guest) -> Iterat
         anchors = tuple(sorted(donor.atom for donor in cavity.donors))
         label = _label(cavity.donors)
         rank = (f"{99 - len(anchors):02d}", label)
-        probes = list(_places(graph, tree, cavity, _PROBE))
-        for place in _places(graph, tree, cavity, guest):
-            distances = [float(np.linalg.norm(probe.position - place.position)) for probe in probes]
-            probe = probes[int(np.argmin(distances))].position
-            yield Candidate("bay", label, anchors, place.position, place.normal, 0.0, probe, rank)
+        probes = _places(graph, tree, cavity, _PROBE)
+        for place, probe in zip(_places(graph, tree, cavity, guest), probes, strict=True):
+            yield Candidate("bay", label, anchors, place.position, place.normal, 0.0, probe.position, rank)
 
 
 def _label(donors: Sequence[Donor]) -> str:
@@ -70,20 +69,20 @@ def _label(donors: Sequence[Donor]) -> str:
 
 def _cavities(graph: BondGraph, tree: cKDTree, donors: Sequence[Donor]) -> Iterator[_Cavity]:
     """Pairs of donors that face one place; pairs with a donor in common and nearly one place become one cavity."""
-    yield from _grouped(graph, tree, list(_pairs(graph, donors)), _ONE_CAVITY)
+    yield from _grouped(graph, tree, donors, list(_pairs(graph, donors)), _ONE_CAVITY)
 
 
-def _grouped(graph: BondGraph, tree: cKDTree, pairs: list[_Cavity], distances: tuple[float, ...]) -> Iterator[_Cavity]:
+def _grouped(
+    graph: BondGraph, tree: cKDTree, donors: Sequence[Donor], pairs: list[_Cavity], distances: tuple[float, ...]
+) -> Iterator[_Cavity]:
     """Join pairs within the first distance; where their donors do not face one place, try the next, smaller one."""
     if not distances:
         yield from pairs
         return
     for group in _linked(pairs, distances[0]):
-        members = {donor.atom: donor for pair in group for donor in pair.donors}
-        seed: FloatArray = np.mean([pair.place for pair in group], axis=0)
-        whole = group[0] if len(group) == 1 else _joined(graph, tree, [members[atom] for atom in sorted(members)], seed)
+        whole = group[0] if len(group) == 1 else _joined(graph, tree, donors, group)
         if whole is None:
-            yield from _grouped(graph, tree, group, distances[1:])
+            yield from _grouped(graph, tree, donors, group, distances[1:])
         else:
             yield whole
 
@@ -145,17 +144,43 @@ def _linked(pairs: list[_Cavity], distance: float) -> Iterator[list[_Cavity]]:
         yield [pairs[i] for i in np.flatnonzero(names == name)]
 
 
-def _joined(graph: BondGraph, tree: cKDTree, donors: tuple[Donor, ...], seed: FloatArray) -> _Cavity | None:
-    """The cavity of three or more donors, or None when not all of them face it."""
-    positions = graph.structure.positions
-    points = positions[[donor.atom for donor in donors]]
+def _joined(graph: BondGraph, tree: cKDTree, donors: Sequence[Donor], group: list[_Cavity]) -> _Cavity | None:
+    """The cavity of three or more donors, others that face it included; None when not all of the group face it."""
+    seed: FloatArray = np.mean([pair.place for pair in group], axis=0)
+    whole = _cavity_of(graph, {donor.atom: donor for pair in group for donor in pair.donors}, seed)
+    places = _faced(graph, tree, whole)
+    if not places:
+        return None
+    known = {donor.atom for donor in whole.donors}
+    near = {
+        donor.atom: donor
+        for donor in donors
+        if donor.atom in known or any(_belongs(donor, graph.structure.positions, place) for place in places)
+    }
+    larger = _cavity_of(graph, near, places[0])
+    return larger if _faced(graph, tree, larger) else whole
+
+
+def _cavity_of(graph: BondGraph, donors: dict[int, Donor], seed: FloatArray) -> _Cavity:
+    """A cavity of donors; one near the axis of their ring is surrounded by them."""
+    points = graph.structure.positions[sorted(donors)]
     offset, normal = seed - points.mean(axis=0), plane_normal(points)
     beside = offset - normal * (offset @ normal)
     outward = None if np.linalg.norm(beside) < _SURROUNDED else offset
-    cavity = _Cavity(tuple(donors), seed, outward)
-    places = _places(graph, tree, cavity, _PROBE)
-    faced = any(all(_faces(donor, positions, place.position, _TURN) for donor in donors) for place in places)
-    return cavity if faced else None
+    return _Cavity(tuple(donors[atom] for atom in sorted(donors)), seed, outward)
+
+
+def _faced(graph: BondGraph, tree: cKDTree, cavity: _Cavity) -> list[FloatArray]:
+    """Places of the probe in a cavity that all of its donors face."""
+    positions = graph.structure.positions
+    places = [place.position for place in _places(graph, tree, cavity, _PROBE)]
+    return [place for place in places if all(_faces(donor, positions, place, _TURN) for donor in cavity.donors)]
+
+
+def _belongs(donor: Donor, positions: FloatArray, place: FloatArray) -> bool:
+    """Whether a donor faces a place from not much farther than the probe's reach."""
+    distance = float(np.linalg.norm(place - positions[donor.atom]))
+    return distance < _PROBE.reach(donor.element) + _RECRUITED and _faces(donor, positions, place, _TURN)
 
 
 # --- where in the cavity a guest sits --------------------------------------------------------------------------------
@@ -167,67 +192,46 @@ class _Place:
     normal: FloatArray
 
 
-def _places(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Guest) -> Iterator[_Place]:
-    """Where a guest sits: one place in an open bay or in the plane of a ring of donors, else one on each side."""
+def _places(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Guest) -> list[_Place]:
+    """Where a guest sits: one place in an open bay, and one on every side from which a ring of donors is entered.
+
+    Which places there are follows from the host; the guest only decides how far in it goes.
+    """
     points = graph.structure.positions[[donor.atom for donor in cavity.donors]]
     reaches = np.array([guest.reach(donor.element) for donor in cavity.donors])
     if cavity.outward is None:
-        yield from _places_amidst(graph, tree, cavity, guest)
-    elif len(points) == 2:
-        yield _Place(*apex(points[0], points[1], cavity.outward, reaches[0], reaches[1]))
-    else:
-        centre = points.mean(axis=0)
-        normal = cavity.outward / np.linalg.norm(cavity.outward)
-        yield _Place(centre + slide(centre[None], points, reaches[None], normal) * normal, normal)
+        return _places_amidst(graph, tree, cavity, float(reaches.mean()))
+    if len(points) == 2:
+        return [_Place(*apex(points[0], points[1], cavity.outward, reaches[0], reaches[1]))]
+    centre, normal = points.mean(axis=0), unit(cavity.outward)
+    return [_Place(centre + slide(centre[None], points, reaches[None], normal) * normal, normal)]
 
 
-def _places_amidst(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Guest) -> Iterator[_Place]:
-    """Amidst donors all around: in their plane if it has room and they face it, else over it, on the sides that do."""
+def _places_amidst(graph: BondGraph, tree: cKDTree, cavity: _Cavity, reach: float) -> list[_Place]:
+    """Amidst donors all around: in their plane if it has room and they face it, else over it, on the sides that do.
+
+    A guest too large for the plane rises from it, to the outer side of the host.
+    """
     anchors = {donor.atom for donor in cavity.donors}
     positions = graph.structure.positions
     points = positions[sorted(anchors)]
     centre = points.mean(axis=0)
     around = anchors.union(*(graph.neighbours[atom] for atom in anchors))
     normal = plane_normal(positions[sorted(around)])
+    if (centre - positions.mean(axis=0)) @ normal < 0:
+        normal = -normal
     radius = float(np.linalg.norm(points - centre, axis=1).mean())
-    reach = float(np.mean([guest.reach(donor.element) for donor in cavity.donors]))
     rise = float(np.sqrt(max(reach**2 - radius**2, 0.0)))
 
     def fits(place: FloatArray) -> bool:
         faced = len(anchors) == 2 or all(_faces(donor, positions, place, _TURN) for donor in cavity.donors)
         return faced and not set(tree.query_ball_point(place, _ROOM)) - anchors
 
-    if rise < _FLAT_RISE and fits(centre):
-        outward = centre - positions.mean(axis=0)
-        yield _Place(centre, normal if outward @ normal >= 0 else -normal)
-        return
-    for side in (normal, -normal):
-        lowest = next((h for h in np.arange(0.0, _HIGHEST, 0.1) if fits(centre + h * side)), None)
-        if lowest is not None:
-            yield _Place(centre + max(rise, lowest) * side, side)
-
-
-def slide(movers: FloatArray, fixed: FloatArray, reaches: FloatArray, normal: FloatArray) -> float:
-    """How far movers must go along a unit vector until the last of them is free of every fixed point.
-
-    Parameters
-    ----------
-    movers, fixed
-        Positions [Angstrom], shape=(n_movers, 3) and (n_fixed, 3).
-    reaches
-        Distances at which a pair touches [Angstrom], shape=(n_movers, n_fixed).
-    normal
-        shape=(3,)
-
-    Returns
-    -------
-    float
-        The largest t at which |mover + t normal - fixed| equals the reach of a pair; 0 where no pair ever touches.
-    """
-    apart = movers[:, None] - fixed[None]
-    along = apart @ normal
-    square = along**2 - (apart**2).sum(axis=-1) + reaches**2
-    touching = square >= 0
-    if not touching.any():
-        return 0.0
-    return float((np.sqrt(square[touching]) - along[touching]).max())
+    if fits(centre):
+        return [_Place(centre + (rise if rise > _FLAT_RISE else 0.0) * normal, normal)]
+    lowest = {side: next((h for h in _HEIGHTS if fits(centre + h * side * normal)), None) for side in (1.0, -1.0)}
+    return [
+        _Place(centre + max(rise, height) * side * normal, side * normal)
+        for side, height in lowest.items()
+        if height is not None
+    ]

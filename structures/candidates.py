@@ -1,9 +1,7 @@
 """A place that a rule found, before symmetry says which places are one site."""
 
-import math
 from dataclasses import dataclass
 
-import numpy as np
 from scipy.spatial import cKDTree
 
 from alkaflow.structures.structure import FloatArray
@@ -48,19 +46,3 @@ class Candidate:
         """Whether nothing but the anchors stands in the way of the probe."""
         near = set(tree.query_ball_point(self.probe, clear))
         return not near - set(self.anchors)
-
-
-def apex(
-    a: FloatArray, b: FloatArray, out: FloatArray, reach_a: float, reach_b: float
-) -> tuple[FloatArray, FloatArray]:
-    """The point at given distances from two atoms, to the side that ``out`` shows, and the unit vector towards it.
-
-    Atoms too far apart to be touched at once give a point between them, 0.5 Angstrom to that side.
-    """
-    gap = float(np.linalg.norm(b - a))
-    across = (b - a) / gap
-    side = out - across * (out @ across)
-    normal = side / np.linalg.norm(side)
-    along = gap / 2 + (reach_a**2 - reach_b**2) / (2 * gap)
-    height = math.sqrt(max(reach_a**2 - along**2, 0.25))
-    return (a + b) / 2 + (along - gap / 2) * across + height * normal, normal

@@ -19,7 +19,7 @@ import numpy as np
 from alkaflow.elements import ATOMIC_NUMBER
 from alkaflow.errors import BadInputError, ParseError
 from alkaflow.records import formula_of
-from alkaflow.structures.graph import BOND_SLACK
+from alkaflow.structures.graph import bond_reach
 from alkaflow.structures.structure import MAX_ATOMS, FloatArray, Structure
 from alkaflow.structures.textfiles import read_text
 
@@ -366,11 +366,9 @@ def _refuse_overlap(crystal: _Crystal, path: Path) -> None:
 
 def _pieces(crystal: _Crystal) -> list[_Piece]:
     """Connected pieces, in the order of their first atoms."""
-    from ase.data import covalent_radii
-
-    radii = covalent_radii[[ATOMIC_NUMBER[symbol] for symbol in crystal.symbols]]
-    first, second, cells, distances = _neighbours(crystal, 2 * radii.max() + BOND_SLACK)
-    bonded = distances < radii[first] + radii[second] + BOND_SLACK
+    numbers = np.array([ATOMIC_NUMBER[symbol] for symbol in crystal.symbols])
+    first, second, cells, distances = _neighbours(crystal, float(bond_reach(numbers, numbers).max()))
+    bonded = distances < bond_reach(numbers[first], numbers[second])
     bonds: list[list[tuple[int, tuple[int, ...]]]] = [[] for _ in crystal.symbols]
     for i, j, cell in zip(first[bonded].tolist(), second[bonded].tolist(), cells[bonded].tolist(), strict=True):
         bonds[i].append((j, tuple(cell)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.structures.structure import FloatArray, Structure
+from alkaflow.structures.vectors import unit
 
 MAX_ALUCONE_UNITS = 12
 
@@ -79,14 +80,9 @@ def _zigzag(elements: list[str]) -> FloatArray:
     return np.column_stack([chain.real, chain.imag, np.zeros(len(chain))])
 
 
-def _unit(vector: FloatArray) -> FloatArray:
-    unit: FloatArray = vector / np.linalg.norm(vector)
-    return unit
-
-
 def _hydroxyl(before: FloatArray, aluminium: FloatArray, after: FloatArray) -> list[tuple[str, FloatArray]]:
     """OH on the outer side of an Al of the chain, its H bent out of the plane."""
-    outward = _unit(2 * aluminium - before - after)
+    outward = unit(2 * aluminium - before - after)
     oxygen = aluminium + _BOND["AlO"] * outward
     bend = math.radians(180.0 - _ANGLE["AlOH"])
     hydrogen = oxygen + _BOND["HO"] * (math.cos(bend) * outward + math.sin(bend) * np.array([0.0, 0.0, 1.0]))
@@ -94,7 +90,7 @@ def _hydroxyl(before: FloatArray, aluminium: FloatArray, after: FloatArray) -> l
 
 
 def _methylene_hydrogens(before: FloatArray, carbon: FloatArray, after: FloatArray) -> list[tuple[str, FloatArray]]:
-    outward = _unit(2 * carbon - before - after)
+    outward = unit(2 * carbon - before - after)
     along, beside = math.cos(math.radians(_HALF_H_C_H)), math.sin(math.radians(_HALF_H_C_H))
     return [("H", carbon + _C_H * (along * outward + side * np.array([0.0, 0.0, beside]))) for side in (1, -1)]
 
@@ -176,7 +172,7 @@ def _aluminate_ladder(metal: str) -> _Atoms:
     turn = math.radians(135.0 - _LADDER_ANGLE)
     terminal = aluminium + _AL_O_TERMINAL * np.array([math.cos(turn), math.sin(turn)])
     across = terminal - bridge
-    outward = _unit(np.array([-across[1], across[0]]))
+    outward = unit(np.array([-across[1], across[0]]))
     alkali = (bridge + terminal) / 2 + math.sqrt(_ALKALI_O[metal] ** 2 - (across @ across) / 4) * outward
     half = np.array([aluminium, bridge, terminal, alkali])
     return ("Al", "O", "O", metal) * 2, np.column_stack([np.vstack([half, -half]), np.zeros(8)])

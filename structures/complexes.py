@@ -7,7 +7,6 @@ from itertools import combinations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from alkaflow.calculations import lowest_multiplicity
 from alkaflow.errors import BadInputError
 from alkaflow.structures.distances import covalent_distance
 from alkaflow.structures.guests import Guest, get_guest
@@ -103,6 +102,21 @@ def build_complex(host: Structure, guest: str, site: Site, orientation: int = 1)
     return place_guests(host, [Placed(guest, site, site.members[0], orientation)])
 
 
+def complexes_at(host: Structure, guest: str, site: Site, most: int) -> list[Complex]:
+    """Place a guest at a site in each of its orientations, the closest first, up to so many.
+
+    Raises
+    ------
+    UnknownNameError
+        The guest is not known.
+    BadInputError
+        The guest would overlap the host.
+    """
+    poses = orientations(host, get_guest(guest), site)[:most]
+    starts = [Placed(guest, site, site.members[0], number) for number in range(1, len(poses) + 1)]
+    return [_assembled(host, [start], [pose]) for start, pose in zip(starts, poses, strict=True)]
+
+
 def place_guests(host: Structure, placed: Sequence[Placed]) -> Complex:
     """Place several guests at once.
 
@@ -113,30 +127,22 @@ def place_guests(host: Structure, placed: Sequence[Placed]) -> Complex:
     BadInputError
         Fragments would overlap, or a guest has fewer orientations at its place.
     """
+    parts = [_positions(host, get_guest(place.guest), place) for place in placed]
+    return _assembled(host, placed, parts)
+
+
+def _assembled(host: Structure, placed: Sequence[Placed], parts: list[FloatArray]) -> Complex:
+    """Put fragments together, checked not to overlap."""
     guests = [get_guest(place.guest) for place in placed]
-    parts = [_positions(host, guest, place) for guest, place in zip(guests, placed, strict=True)]
-    name = "+".join(f"{place.guest}@{place.member.id}" for place in placed) + f" of {host.name or host.formula}"
     symbols = [host.symbols, *(guest.structure.symbols for guest in guests)]
     names = [host.name or "the host", *(f"{place.guest} at {place.member.id}" for place in placed)]
     _refuse_overlap(symbols, [host.positions, *parts], names)
     together = tuple(symbol for part in symbols for symbol in part)
     charge = host.charge + sum(guest.charge for guest in guests)
-    # A host of unknown coupling (an anion radical, say) with an alkali atom: every state down to the lowest.
     multiplicities = multiplicities_to_scan(host, [guest.multiplicity for guest in guests])
-    first = _first_choice(host, guests, multiplicities, together, charge)
-    structure = Structure(together, np.vstack([host.positions, *parts]), charge, first, name)
+    name = "+".join(f"{place.guest}@{place.member.id}" for place in placed) + f" of {host.name or host.formula}"
+    structure = Structure(together, np.vstack([host.positions, *parts]), charge, multiplicities[0], name)
     return Complex(structure, host, tuple(placed), multiplicities)
-
-
-def _first_choice(
-    host: Structure, guests: list[Guest], multiplicities: tuple[int, ...], symbols: tuple[str, ...], charge: int
-) -> int:
-    """The multiplicity to start with: of one guest on a closed-shell host the guest's own, else the lowest possible."""
-    open_guests = [guest.multiplicity for guest in guests if guest.multiplicity > 1]
-    if host.multiplicity == 1 and len(open_guests) <= 1:
-        return open_guests[0] if open_guests else 1
-    lowest = lowest_multiplicity(symbols, charge)
-    return lowest if lowest in multiplicities else multiplicities[0]
 
 
 def _positions(host: Structure, guest: Guest, place: Placed) -> FloatArray:

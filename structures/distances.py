@@ -22,12 +22,13 @@ DONOR_RADII = {"N": 1.30, "O": 1.25, "F": 1.20, "S": 1.75, "P": 1.75, "Cl": 1.70
 """Contact radii of host atoms towards a metal [Angstrom]; C stands for a ring, H for a hydride or a close C-H."""
 
 _HYDROGEN_BOND = 0.75  # of the sum of van der Waals radii: F..H 2.00, O..H 2.04 Angstrom
+_ACCEPTORS = {"N", "O", "F", "S", "Cl"}  # of hydrogen bonds
 _TOUCHING = 0.90  # of the sum of van der Waals radii, for atoms that only touch
 _UNKNOWN_RADIUS = 2.0  # van der Waals radius where there is none in the table [Angstrom]
 _DATIVE = 0.10  # of a bond from a lone pair to a metal beyond the sum of covalent radii [Angstrom]
 
 
-def contact_distance(host: str, guest: str, charge: int = 0, hydrogen_bond: bool = False) -> float:
+def contact_distance(host: str, guest: str, charge: int = 0) -> float:
     """Distance at which an atom of a guest starts from an atom of a host that holds it [Angstrom].
 
     Parameters
@@ -36,8 +37,6 @@ def contact_distance(host: str, guest: str, charge: int = 0, hydrogen_bond: bool
         Element symbols.
     charge
         Of the guest, where it is a metal: an ion comes closer than an atom.
-    hydrogen_bond
-        One of the two is a hydrogen that the other one accepts.
     """
     if is_metal(guest) and is_metal(host):
         return covalent_distance(host, guest)
@@ -45,7 +44,7 @@ def contact_distance(host: str, guest: str, charge: int = 0, hydrogen_bond: bool
         return _guest_radius(guest, charge) + _donor_radius(host)
     if is_metal(host):
         return covalent_distance(host, guest) + _DATIVE
-    if hydrogen_bond:
+    if "H" in (host, guest) and {host, guest} & _ACCEPTORS:
         return _HYDROGEN_BOND * van_der_waals_distance(host, guest)
     return _TOUCHING * van_der_waals_distance(host, guest)
 

@@ -12,6 +12,7 @@ import numpy as np
 from alkaflow.elements import is_metal
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.structure import FloatArray
+from alkaflow.structures.vectors import angle_between
 
 _FLAT_SUM = 350.0  # bond angles at a three-coordinate atom sum up to more than this when it is planar [degree]
 
@@ -150,9 +151,3 @@ def find_donors(graph: BondGraph) -> Iterator[Donor]:
         length = float(np.linalg.norm(away))
         if row is not None and length > 0.1:
             yield Donor(atom, symbols[atom], row.label, away / length, row.opening)
-
-
-def angle_between(a: FloatArray, b: FloatArray) -> float:
-    """Angle between two vectors [degree]."""
-    cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-    return float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from alkaflow.errors import UnknownNameError
+from alkaflow.structures.spin import METAL_MULTIPLICITIES
 from alkaflow.structures.structure import FloatArray, Structure
 
 Place = tuple[int, int]
@@ -54,9 +55,6 @@ _COORDINATIONS: dict[str, tuple[str, str, frozenset[Place]]] = {
     "n2o2": ("N", "O", _LOWER_BRIDGE),
     "o4": ("O", "O", _UPPER_BRIDGE | _LOWER_BRIDGE),
 }
-
-METAL_MULTIPLICITY = {"Mn": 4, "Fe": 3, "Co": 2, "Ni": 1, "Cu": 2, "Zn": 1, "Zr": 1}
-"""The likely 2S+1 of each metal(II) in a square of four donors; others are worth computing (Mn 2, 6; Fe 1, 5; Co 4)."""
 
 
 def flake(name: str) -> Structure:
@@ -138,15 +136,15 @@ def metal_flake(metal: str, coordination: str = "n4", name: str = "ovalene") -> 
     Returns
     -------
     Structure
-        Neutral; the metal first; the multiplicity of `METAL_MULTIPLICITY`.
+        Neutral; the metal first; the first multiplicity of `METAL_MULTIPLICITIES`.
 
     Raises
     ------
     UnknownNameError
         No such metal, coordination or flake.
     """
-    if metal not in METAL_MULTIPLICITY:
-        raise UnknownNameError("metal in a flake", metal, METAL_MULTIPLICITY)
+    if metal not in METAL_MULTIPLICITIES:
+        raise UnknownNameError("metal in a flake", metal, METAL_MULTIPLICITIES)
     if coordination not in _COORDINATIONS:
         raise UnknownNameError("coordination", coordination, _COORDINATIONS)
     if name not in _METAL_FLAKES:
@@ -159,7 +157,7 @@ def metal_flake(metal: str, coordination: str = "n4", name: str = "ovalene") -> 
     return Structure(
         (metal, *frame.symbols),
         np.vstack([[0.0, 0.0, height], frame.positions]),
-        multiplicity=METAL_MULTIPLICITY[metal],
+        multiplicity=METAL_MULTIPLICITIES[metal][0],
         name=f"{metal.lower()}-{coordination}-{name}",
     )
 
@@ -207,7 +205,7 @@ FLAKE_HOSTS: dict[str, Callable[[], Structure]] = {
     **{f"{name}-{doping}": partial(doped_flake, name, doping) for name in _FLAKES for doping in _DOPINGS},
     **{
         f"{metal.lower()}-{coordination}-{name}": partial(metal_flake, metal, coordination, name)
-        for metal in METAL_MULTIPLICITY
+        for metal in METAL_MULTIPLICITIES
         for coordination in _COORDINATIONS
         for name in _METAL_FLAKES
     },

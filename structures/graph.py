@@ -1,5 +1,6 @@
 """The bond graph of a structure: bonds from covalent radii, rings, and names that do not depend on atom order."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from alkaflow.elements import is_metal
+from alkaflow.elements import SYMBOLS, is_metal
 from alkaflow.structures.structure import FloatArray, Structure
 
 BOND_SLACK = 0.4
@@ -24,6 +25,19 @@ METAL_SLACK = 0.2
 
 METAL_CARBON_SLACK = 0.05
 """The same for a metal and a carbon [Angstrom]; in a chelate ring of Zr, C is 0.2 beyond the sum and not bonded."""
+
+_METAL = np.array([is_metal(symbol) for symbol in ("X", *SYMBOLS)])
+_METAL[0] = False
+_CARBON = 6
+
+
+def bond_reach(first: NDArray[np.int64], second: NDArray[np.int64]) -> FloatArray:
+    """Distance below which atoms of these atomic numbers are bonded [Angstrom], of the shape of the arguments."""
+    with_metal = _METAL[first] | _METAL[second]
+    with_carbon = with_metal & ((first == _CARBON) | (second == _CARBON))
+    slack = np.where(with_carbon, METAL_CARBON_SLACK, np.where(with_metal, METAL_SLACK, BOND_SLACK))
+    reach: FloatArray = covalent_radii[first] + covalent_radii[second] + slack
+    return reach
 
 
 @dataclass(frozen=True)
@@ -51,17 +65,10 @@ class BondGraph:
             return frozenset()
         first, second = pairs.T
         distance = np.linalg.norm(positions[first] - positions[second], axis=1)
-        bonded = distance < radii[first] + radii[second] + self._slack(first, second)
+        numbers = self.structure.numbers
+        bonded = distance < bond_reach(numbers[first], numbers[second])
         near = {(int(min(i, j)), int(max(i, j))) for i, j in pairs[bonded]}
         return frozenset(near - self._bridged_metals(near))
-
-    def _slack(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> FloatArray:
-        """By how much atoms may be farther apart than the sum of their radii and still be bonded [Angstrom]."""
-        metal = np.array([is_metal(symbol) for symbol in self.structure.symbols])
-        carbon = self.structure.numbers == 6
-        with_carbon = (metal[first] & carbon[second]) | (carbon[first] & metal[second])
-        slack = np.where(metal[first] | metal[second], METAL_SLACK, BOND_SLACK)
-        return np.where(with_carbon, METAL_CARBON_SLACK, slack)
 
     def _bridged_metals(self, pairs: set[tuple[int, int]]) -> set[tuple[int, int]]:
         """Pairs of metal atoms that hold a non-metal between them, as in M-O-M."""
@@ -117,6 +124,19 @@ class BondGraph:
             order = {name: rank for rank, name in enumerate(sorted(set(names)))}
             ranks = [order[name] for name in names]
         return tuple(ranks)
+
+    def coordination(self, symbol: str) -> list[Counter[str]]:
+        """Count the elements bonded to every atom of one element, in the order of atoms."""
+        symbols = self.structure.symbols
+        return [Counter(symbols[j] for j in bonded) for i, bonded in enumerate(self.neighbours) if symbols[i] == symbol]
+
+    def within(self, atom: int, bonds: int) -> set[int]:
+        """Atoms at most so many bonds away from an atom, itself among them."""
+        reached = edge = {atom}
+        for _ in range(bonds):
+            edge = set().union(*(self.neighbours[i] for i in edge)) - reached
+            reached = reached | edge
+        return reached
 
     def hydrogens(self, atom: int) -> tuple[int, ...]:
         """Hydrogen atoms bonded to an atom."""

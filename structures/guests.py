@@ -86,8 +86,7 @@ class Guest:
         probe = self.structure.symbols[self.contacts(donates)[0]]
         if self.name == "H":
             return covalent_distance(anchor, "H")
-        bridges = "H" in (anchor, probe) and anchor != probe and "C" not in (anchor, probe)
-        return contact_distance(anchor, probe, self.charge, hydrogen_bond=bridges)
+        return contact_distance(anchor, probe, self.charge)
 
     def height(self, radius: float) -> float:
         """Where it starts over the plane of a ring of this radius [Angstrom]."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from alkaflow.elements import ATOMIC_NUMBER
+from alkaflow.elements import ATOMIC_NUMBER, is_metal
 from alkaflow.errors import BadInputError, ParseError
 from alkaflow.structures.embedding import search
 from alkaflow.structures.graph import BondGraph
@@ -19,7 +19,6 @@ _COUNTS_LINE = 3  # from 0; three lines of header come before it
 _LARGEST_CHARGE = 8  # of one atom
 _FLAT = 1e-3  # Angstrom
 _TRUE_LENGTHS = (0.75, 1.35)  # of a bond, times the sum of the covalent radii
-_NON_METALS = "H He B C N O F Ne Si P S Cl Ar Ge As Se Br Kr Te I Xe At Rn"
 
 
 def read_molfile(
@@ -252,4 +251,4 @@ def _missing_hydrogens(molecule: Any) -> int:
 
 
 def _metals(molecule: Any) -> set[int]:
-    return {atom.GetIdx() for atom in molecule.GetAtoms() if atom.GetSymbol() not in _NON_METALS.split()}
+    return {atom.GetIdx() for atom in molecule.GetAtoms() if is_metal(atom.GetSymbol())}

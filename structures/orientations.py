@@ -10,25 +10,25 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from scipy.optimize import linear_sum_assignment, minimize_scalar
+from scipy.signal import find_peaks
 from scipy.spatial.distance import cdist
 
-from alkaflow.structures.bays import slide
 from alkaflow.structures.distances import contact_distance
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.guests import Guest
-from alkaflow.structures.rings import plane_normal
 from alkaflow.structures.sites import Member, Site
 from alkaflow.structures.structure import FloatArray, Structure
-from alkaflow.structures.symmetry import Operation, find_operations, rotation_between
+from alkaflow.structures.symmetry import Operation, find_operations
+from alkaflow.structures.vectors import plane_normal, rotation_about, rotation_between, slide
 
 MOST_ORIENTATIONS = 8
 _GRIP = 3.6  # contact atoms farther apart than this do not touch one site together [Angstrom]
 _PROUD = 0.6  # other atoms may stand this much farther out than those that touch [Angstrom]
 _ALIKE = 20.0  # directions of a guest nearer to each other than this are one [degree]
-_SPINS = 24  # angles tried about the normal
-_SAME_DEPTH = 0.02  # depths that differ by less are equal [Angstrom]
-_SAME_PLACE = 0.4  # orientations whose atoms differ by less are one [Angstrom]
+_SPINS = 120  # angles tried about the normal
+_SAME_DEPTH = 0.05  # depths that differ by less are equal [Angstrom]
+_SAME_PLACE = 0.6  # orientations whose atoms differ by less are one [Angstrom]
 _FLATNESS = 0.5  # heavy atoms this near to one plane make a flat guest [Angstrom]
 
 
@@ -113,36 +113,35 @@ def _best_spins(host: Structure, guest: Guest, place: Member, turned: FloatArray
     """Spins about the normal at which the guest comes closest, as (height of its centre [Angstrom], positions)."""
     base = host.positions[list(place.anchors)].mean(axis=0)
     reaches = _reaches(host, guest)
-    depths, poses = [], []
-    for angle in np.arange(_SPINS) * 2 * np.pi / _SPINS:
-        spun = turned @ _rotation_about(place.normal, angle).T + base
-        poses.append(spun + slide(spun, host.positions, reaches, place.normal) * place.normal)
-        depths.append(float((poses[-1].mean(axis=0) - base) @ place.normal))
-    if max(depths) - min(depths) < _SAME_DEPTH:
-        yield depths[0], poses[0]
-        return
-    for i, depth in enumerate(depths):
-        if depth < depths[i - 1] - 1e-9 and depth <= depths[(i + 1) % _SPINS]:
-            yield depth, poses[i]
+
+    def pose(angle: float) -> FloatArray:
+        spun: FloatArray = turned @ rotation_about(place.normal, angle).T + base
+        inward: FloatArray = spun + slide(spun, host.positions, reaches, place.normal) * place.normal
+        return inward
+
+    def depth(angle: float) -> float:
+        return float((pose(angle).mean(axis=0) - base) @ place.normal)
+
+    step = 2 * np.pi / _SPINS
+    depths = np.array([depth(number * step) for number in range(_SPINS)])
+    for number in _valleys(depths) or [int(np.argmin(depths))]:
+        around = ((number - 1) * step, (number + 1) * step)
+        best = minimize_scalar(depth, bounds=around, method="bounded", options={"xatol": 1e-3})
+        yield float(best.fun), pose(float(best.x))
+
+
+def _valleys(depths: FloatArray) -> list[int]:
+    """Local minima of a periodic curve that are deeper than what is around them by a depth that matters."""
+    peaks, _ = find_peaks(-np.tile(depths, 3), prominence=_SAME_DEPTH)
+    return [int(peak) - len(depths) for peak in peaks if len(depths) <= peak < 2 * len(depths)]
 
 
 def _reaches(host: Structure, guest: Guest) -> FloatArray:
     """Contact distances of all pairs [Angstrom], shape=(n_guest, n_host)."""
-
-    def reach(inner: str, outer: str) -> float:
-        bridges = "H" in (inner, outer) and bool({inner, outer} & {"N", "O", "F", "S"})
-        return contact_distance(outer, inner, guest.charge, hydrogen_bond=bridges)
-
-    pairs = {(g, h): reach(g, h) for g in set(guest.structure.symbols) for h in set(host.symbols)}
+    pairs = {
+        (g, h): contact_distance(h, g, guest.charge) for g in set(guest.structure.symbols) for h in set(host.symbols)
+    }
     return np.array([[pairs[g, h] for h in host.symbols] for g in guest.structure.symbols])
-
-
-def _rotation_about(axis: FloatArray, angle: float) -> FloatArray:
-    """Rotation matrix about a unit vector [radian]; Rodrigues' formula."""
-    x, y, z = axis
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    rotation: FloatArray = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    return rotation
 
 
 def _keeps(operation: Operation, host: Structure, place: Member) -> bool:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from alkaflow.elements import is_metal
 from alkaflow.errors import BadInputError
 from alkaflow.structures.complexes import Complex, Placed
-from alkaflow.structures.distances import covalent_distance, van_der_waals_distance
-from alkaflow.structures.graph import BondGraph
+from alkaflow.structures.distances import covalent_distance
+from alkaflow.structures.graph import BondGraph, bond_reach
 from alkaflow.structures.guests import Guest, get_guest
-from alkaflow.structures.sites import Site, find_sites
+from alkaflow.structures.sites import Member, Site, find_sites
 from alkaflow.structures.structure import FloatArray, Structure
 from alkaflow.structures.symmetry import MarkedPoints, best_rotation, find_isometries
 
@@ -22,6 +24,7 @@ SAME_MINIMUM = 0.25
 _STAYS_WITHIN = 1.3  # of the ideal position of a site [Angstrom]
 _MOLECULE_STAYS_WITHIN = 2.0  # its nearest contact atom, which may straddle the ideal position [Angstrom]
 _BOUND_WITHIN = 1.6  # times the distance at which a guest touches a donor, from the nearest host atom
+_NEAR = 3.4  # whatever is this near to the host still touches it: carbon on carbon [Angstrom]
 _MADE = 0.20  # a bond is new when shorter than the sum of covalent radii plus this [Angstrom]
 _BROKEN = 0.65  # and broken when longer than the sum plus this [Angstrom]
 
@@ -48,7 +51,7 @@ class FinalSite:
     label: str
 
 
-def classify_complex(complex_: Complex, positions: FloatArray) -> list[FinalSite]:
+def classify_complex(complex_: Complex, positions: FloatArray, sites: Sequence[Site] | None = None) -> list[FinalSite]:
     """Say where every guest of a complex is after a relaxation.
 
     Parameters
@@ -57,6 +60,8 @@ def classify_complex(complex_: Complex, positions: FloatArray) -> list[FinalSite
         As it was built.
     positions
         Relaxed [Angstrom], in the order of the complex, shape=(n_atoms, 3).
+    sites
+        All sites of the host, where they were not found with the default tolerance and rules.
 
     Raises
     ------
@@ -67,13 +72,13 @@ def classify_complex(complex_: Complex, positions: FloatArray) -> list[FinalSite
     if len(positions) != expected:
         raise BadInputError(f"expected {expected} positions, host and guests; got {len(positions)}")
     atoms = complex_.fragments
+    host = positions[: len(complex_.host)]
     changed = changed_bonds(complex_, positions)
     found = []
     for number, (placed, name) in enumerate(zip(complex_.placed, list(atoms)[1:], strict=True)):
-        guest = get_guest(placed.guest)
-        host, there = positions[: len(complex_.host)], positions[list(atoms[name])]
-        sites = find_sites(complex_.host, placed.guest)
-        place = _nearest_site(complex_.host, host, guest, there, sites, placed.site.id)
+        known = find_sites(complex_.host, placed.guest) if sites is None else sites
+        guest, there = get_guest(placed.guest), positions[list(atoms[name])]
+        place = _nearest_site(complex_.host, host, guest, there, known, placed.site.id)
         partner = _touched_guest(complex_, positions, number)
         if place.verdict == "dissociated":
             found.append(place)
@@ -98,25 +103,23 @@ def classify_guest(host: Structure, positions: FloatArray, guest: str, start: st
     guest
         Name of the guest.
     start
-        Id of the site where it started.
+        Id of the site where it started; one that the host lacks counts as another place.
 
     Raises
     ------
     BadInputError
         The number of positions is not that of host and guest.
     """
-    placed_guest = get_guest(guest)
-    expected = len(host) + len(placed_guest.structure)
+    alone = get_guest(guest).structure
+    expected = len(host) + len(alone)
     if len(positions) != expected:
         raise BadInputError(f"expected {expected} positions, host and one guest; got {len(positions)}")
     sites = find_sites(host, guest)
-    site = next((site for site in sites if site.id == start), None)
-    if site is None:
-        return _nearest_site(host, positions[: len(host)], placed_guest, positions[len(host) :], sites, start)
-    symbols = (*host.symbols, *placed_guest.structure.symbols)
-    structure = Structure(symbols, positions, host.charge + placed_guest.charge)
-    complex_ = Complex(structure, host, (Placed(guest, site, site.members[0]),), (structure.multiplicity,))
-    return classify_complex(complex_, positions)[0]
+    begin = next((site for site in sites if site.id == start), None) or Site(start, "", "", ())
+    structure = Structure((*host.symbols, *alone.symbols), positions, host.charge + alone.charge)
+    member = begin.members[0] if begin.members else Member(start, (), np.zeros(3), np.zeros(3))
+    complex_ = Complex(structure, host, (Placed(guest, begin, member),), (structure.multiplicity,))
+    return classify_complex(complex_, positions, sites)[0]
 
 
 def changed_bonds(complex_: Complex, positions: FloatArray) -> list[str]:
@@ -137,20 +140,25 @@ def changed_bonds(complex_: Complex, positions: FloatArray) -> list[str]:
         for i, j in sorted(BondGraph(part.with_positions(there)).bonds - before):
             if np.linalg.norm(there[i] - there[j]) < covalent_distance(part.symbols[i], part.symbols[j]) + _MADE:
                 found.append(f"{part.symbols[i]}{atoms[i]}-{part.symbols[j]}{atoms[j]} made")
-    return found + list(_taken_hydrogens(complex_, positions))
+    return found + list(_bonds_between(complex_, positions))
 
 
-def _taken_hydrogens(complex_: Complex, positions: FloatArray) -> Iterator[str]:
-    """Hydrogens that went from one fragment to another."""
-    names = list(complex_.fragments)
-    owner = {atom: name for name, atoms in complex_.fragments.items() for atom in atoms}
+def _bonds_between(complex_: Complex, positions: FloatArray) -> Iterator[str]:
+    """Covalent bonds between non-metals of different fragments, such as a hydrogen that changed its owner.
+
+    An atom that was placed as a guest may bond; that is what it is for.
+    """
     symbols = complex_.structure.symbols
-    start, end = BondGraph(complex_.structure).bonds, BondGraph(complex_.structure.with_positions(positions)).bonds
-    for i, j in sorted(end - start):
-        covalent = np.linalg.norm(positions[i] - positions[j]) < covalent_distance(symbols[i], symbols[j]) + _MADE
-        sizes = [len(complex_.fragments[owner[a]]) for a in (i, j)]
-        if owner[i] != owner[j] and "H" in (symbols[i], symbols[j]) and covalent and min(sizes) > 1:
-            yield f"{symbols[i]}{i}-{symbols[j]}{j} made between {names[names.index(owner[i])]} and {owner[j]}"
+    owner = {atom: name for name, atoms in complex_.fragments.items() for atom in atoms}
+    for i, j in sorted(BondGraph(complex_.structure.with_positions(positions)).bonds):
+        if owner[i] == owner[j] or is_metal(symbols[i]) or is_metal(symbols[j]):
+            continue
+        single = any(len(complex_.fragments[owner[atom]]) == 1 for atom in (i, j))
+        if (
+            not single
+            and np.linalg.norm(positions[i] - positions[j]) < covalent_distance(symbols[i], symbols[j]) + _MADE
+        ):
+            yield f"{symbols[i]}{i}-{symbols[j]}{j} made between {owner[i]} and {owner[j]}"
 
 
 def same_minimum(first: Complex, second: Complex, tolerance: float = SAME_MINIMUM) -> bool:
@@ -163,19 +171,25 @@ def same_minimum(first: Complex, second: Complex, tolerance: float = SAME_MINIMU
     tolerance
         Largest distance of an atom from its counterpart [Angstrom].
     """
-    a, b = _marked(first), _marked(second)
+    names = [*_names(first), *_names(second)]
+    marks = np.unique(np.array(names), return_inverse=True)[1]
+    size = len(first.structure)
+    a, b = _points(first, marks[:size]), _points(second, marks[size:])
     return next(find_isometries(a, b, tolerance), None) is not None
 
 
-def _marked(complex_: Complex) -> MarkedPoints:
-    """Atoms of a complex, marked by fragment and by what the fragment's own bond graph can tell apart."""
-    positions = complex_.structure.positions - complex_.structure.positions.mean(axis=0)
-    marks = list(BondGraph(complex_.host).classes)
+def _names(complex_: Complex) -> list[str]:
+    """What the bond graph of its fragment can tell of every atom, with the fragment's name."""
+    names = [f"host {rank}" for rank in BondGraph(complex_.host).classes]
     for placed in complex_.placed:
         guest = get_guest(placed.guest).structure
-        kind = 1000 * (1 + sum(1000 * i + ord(letter) for i, letter in enumerate(placed.guest)))
-        marks += [kind + rank for rank in BondGraph(guest).classes]
-    return MarkedPoints(positions, np.array(marks), np.empty((0, 2), dtype=np.int64))
+        names += [f"{placed.guest} {rank}" for rank in BondGraph(guest).classes]
+    return names
+
+
+def _points(complex_: Complex, marks: NDArray[np.int64]) -> MarkedPoints:
+    positions = complex_.structure.positions - complex_.structure.positions.mean(axis=0)
+    return MarkedPoints(positions, marks, np.empty((0, 2), dtype=np.int64))
 
 
 # --- where one guest is ----------------------------------------------------------------------------------------------
@@ -186,8 +200,8 @@ def _nearest_site(
 ) -> FinalSite:
     """The site whose ideal place, carried along with its surroundings, is nearest to a contact atom of the guest."""
     nearest = cdist(there, atoms)
-    reach = max(guest.reach("N"), 1.5) if guest.is_atom else van_der_waals_distance("C", "C") / _BOUND_WITHIN
-    if nearest.min() > _BOUND_WITHIN * reach:
+    bound = max(_BOUND_WITHIN * guest.reach("N"), _NEAR) if guest.is_atom else _NEAR
+    if nearest.min() > bound:
         return FinalSite("dissociated", None, f"dissociated ({nearest.min():.2f} Angstrom from the nearest atom)")
     distances = {site.id: _distance_from(site, host, atoms, guest, there) for site in sites}
     best = min(sites, key=lambda site: distances[site.id], default=None)
@@ -219,16 +233,17 @@ def _carried(host: Structure, atoms: FloatArray, anchors: tuple[int, ...], posit
 
 
 def _touched_guest(complex_: Complex, positions: FloatArray, number: int) -> str | None:
-    """Id of the start of another guest that this one is now bonded to and was not before."""
-    atoms = list(complex_.fragments.values())[1:]
-    symbols = complex_.structure.symbols
+    """Id of the start of another guest that this one is now bonded to and was not before; cations never are."""
+    parts = [np.array(atoms) for atoms in list(complex_.fragments.values())[1:]]
+    numbers = complex_.structure.numbers
+    mine = parts[number]
     for other, placed in enumerate(complex_.placed):
-        if other == number:
+        both_cations = all(get_guest(complex_.placed[n].guest).charge > 0 for n in (number, other))
+        if other == number or both_cations:
             continue
-        for i in atoms[number]:
-            for j in atoms[other]:
-                limit = covalent_distance(symbols[i], symbols[j]) + 0.4
-                before = np.linalg.norm(complex_.structure.positions[i] - complex_.structure.positions[j])
-                if np.linalg.norm(positions[i] - positions[j]) < limit < before:
-                    return f"{placed.guest} from {placed.member.id}"
+        theirs = parts[other]
+        reach = bond_reach(numbers[mine][:, None], numbers[theirs][None])
+        bonded = [cdist(where[mine], where[theirs]) < reach for where in (complex_.structure.positions, positions)]
+        if bonded[1].any() and not bonded[0].any():
+            return f"{placed.guest} from {placed.member.id}"
     return None

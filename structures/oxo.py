@@ -15,6 +15,7 @@ import numpy as np
 from alkaflow.errors import UnknownNameError
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.structure import FloatArray, Structure
+from alkaflow.structures.vectors import unit
 
 Atoms = list[tuple[str, FloatArray]]
 
@@ -127,14 +128,9 @@ def _s6(sixths: int) -> FloatArray:
     return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, (-1.0) ** sixths]])
 
 
-def _unit(vector: FloatArray) -> FloatArray:
-    unit: FloatArray = vector / np.linalg.norm(vector)
-    return unit
-
-
 def _cone(axis: FloatArray, reference: FloatArray, azimuth: float) -> FloatArray:
     """Unit vector at the tetrahedral angle to ``-axis``, turned by azimuth [degree] from ``reference`` about axis."""
-    x = _unit(reference - axis * (reference @ axis))
+    x = unit(reference - axis * (reference @ axis))
     y = np.cross(axis, x)
     tilt, turn = math.radians(_TETRAHEDRAL), math.radians(azimuth)
     vector: FloatArray = axis * math.cos(tilt) + (x * math.cos(turn) + y * math.sin(turn)) * math.sin(tilt)
@@ -150,7 +146,7 @@ def _methyl(carbon: FloatArray, axis: FloatArray, reference: FloatArray, azimuth
 def _alkoxide(name: str) -> Atoms:
     """O and the alkyl group on the Ti at azimuth 0, symmetric about the xz plane."""
     oxygen, carbon = _at(_ALKOXIDE_O), _at(_ALKOXIDE_C)
-    axis, to_ti = _unit(carbon - oxygen), _at(_TI) - oxygen
+    axis, to_ti = unit(carbon - oxygen), _at(_TI) - oxygen
     return [("O", oxygen), *_ALKOXIDES[name](carbon, axis, to_ti)]
 
 
@@ -171,8 +167,8 @@ def _isopropoxide(carbon: FloatArray, axis: FloatArray, to_ti: FloatArray) -> At
 def _carboxylate(acid: str) -> Atoms:
     """The carboxylate at azimuth 30 degrees between the first two Ti, and what it carries."""
     first, second = _at(_TI), _s6(1) @ _at(_TI)
-    middle, along = (first + second) / 2, _unit(second - first)
-    outward = _unit(middle)
+    middle, along = (first + second) / 2, unit(second - first)
+    outward = unit(middle)
     beside = np.linalg.norm(second - first) / 2 - _HALF_BITE
     bite = middle + math.sqrt(_TI_O_CARBOXYLATE**2 - beside**2) * outward
     carbon = bite + _O_TO_C * outward

@@ -15,7 +15,7 @@ from alkaflow.structures.structure import Structure
 from alkaflow.structures.symmetry import DEFAULT_TOLERANCE, Operation, find_operations
 
 _MOST = 200_000  # combinations looked at; more means a host too large for all of its sites
-_APART = 2.5  # guests nearer to each other than this share a place [Angstrom]
+_APART = 2.0  # guests nearer to each other than this share a place [Angstrom]
 
 Place = tuple[Site, Member]
 
@@ -105,7 +105,7 @@ def _places(host: Structure, guest: str, queries: Sequence[str] | None, toleranc
     if queries is None:
         chosen = [site for site in sites if site.suits(get_guest(guest))]
     else:
-        chosen = list({site.id: site for query in queries for site in select_sites(sites, query)}.values())
+        chosen = select_sites(sites, *queries)
     return [(site, member) for site in chosen for member in site.members]
 
 
@@ -151,10 +151,11 @@ def _labelled(classes: list[list[tuple[Place, ...]]], guests: Sequence[str]) -> 
 
 
 def _words(count: int, group: list[list[tuple[Place, ...]]]) -> Iterator[str]:
-    """Nothing for a single class, adjacent and opposite for two, distances for more."""
+    """Nothing for a single class, adjacent and opposite for two over different sites, else distances."""
+    sites = {site.id for site, _ in group[0][0]}
     if count == 1:
         yield ""
-    elif count == 2 and len(group[0][0]) == 2:
+    elif count == 2 and len(sites) == len(group[0][0]) == 2:
         yield from (", adjacent", ", opposite")
     else:
         yield from (f", {_spread(members):.2f} Angstrom apart" for members in group)

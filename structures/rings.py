@@ -8,6 +8,7 @@ from alkaflow.elements import is_metal
 from alkaflow.records import formula_of
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.structure import FloatArray
+from alkaflow.structures.vectors import plane_normal
 
 _SIZES = range(3, 9)
 _FLATNESS = 0.35  # largest distance of a ring atom from the ring's plane [Angstrom]
@@ -60,14 +61,6 @@ def is_pi_ring(graph: BondGraph, ring: tuple[int, ...]) -> bool:
     symbols, neighbours = graph.structure.symbols, graph.neighbours
     flat = sum(symbols[a] in ("C", "N", "B") and len(neighbours[a]) <= 3 for a in ring)
     return 2 * flat > len(ring)
-
-
-def plane_normal(points: FloatArray) -> FloatArray:
-    """Unit normal of the best plane through points, shape=(n, 3); its largest component is positive."""
-    normal: FloatArray = np.linalg.svd(points - points.mean(axis=0))[2][2]
-    largest = normal[int(np.argmax(np.abs(np.round(normal, 6))))]
-    upward: FloatArray = normal * np.sign(largest)
-    return upward
 
 
 def ring_label(graph: BondGraph, ring: tuple[int, ...]) -> tuple[str, int]:

@@ -13,28 +13,30 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from alkaflow.elements import is_metal
-from alkaflow.structures.bays import find_bays, slide
-from alkaflow.structures.candidates import Candidate, apex
+from alkaflow.structures.bays import find_bays
+from alkaflow.structures.candidates import Candidate
 from alkaflow.structures.distances import contact_distance
-from alkaflow.structures.donors import Donor, angle_between, find_donors
+from alkaflow.structures.donors import Donor, find_donors
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.guests import GUESTS, Guest
-from alkaflow.structures.rings import face_rings, is_pi_ring, plane_normal, ring_label
+from alkaflow.structures.rings import face_rings, is_pi_ring, ring_label
 from alkaflow.structures.structure import FloatArray, Structure
+from alkaflow.structures.vectors import angle_between, apex, plane_normal, slide, unit
 
 _PROBE = GUESTS["Li"]
 _NITRILE_LENGTH = 1.30  # C#N is 1.15-1.17 Angstrom, C=N at least 1.27
 _NITRILE_PAIR = 4.6  # N..N of two nitriles that share one atom: 3.9-4.4 Angstrom
 _NITRILE_SPREAD = 150.0  # degree between their axes; 56 in HATCN, 118 in geminal pairs, 180 in cyanogen
 _CORNER_SLACK = 0.10  # nitriles reach a shared atom less well than ring N do [Angstrom]
-_OPEN_SIDE = 60.0  # no ligand nearer than this to the direction in which a metal is open [degree]
-_PLANAR_METAL = 1.0  # distance of a metal from the plane of its ligands up to which both sides are open [Angstrom]
+_OPEN_SIDE = 72.0  # no ligand nearer than this to the direction in which a metal is open [degree]; 90 if planar
+_PLANAR_FOUR = 1.0  # distance of an atom from the plane of its four ligands up to which both sides count [Angstrom]
+_PLANAR_THREE = 0.15  # the same for three; farther out it is a pyramid, open at its tip
 _CIS = 120.0  # ligands closer than this at the metal are neighbours [degree]
 _FLUORIDE_ROOM = 1.7  # to atoms other than the hydrogen that a fluoride touches [Angstrom]
 _POCKET_REACH = 3.6  # from an acidic H to the centre of PF6-: F..H 2.0, P-F 1.6 Angstrom
 _POCKET_ROOM = 2.9  # from the centre of PF6- to any other atom [Angstrom]
-_POCKET_OPENING = 50.0  # how far off its X-H direction an acidic H may be touched [degree]
-_POCKET_GAP = 3.0  # acidic H nearer than this to each other sit on one side of a pocket [Angstrom]
+_POCKET_OPENING = 54.0  # how far off its X-H direction an acidic H may be touched [degree]
+_POCKET_BONDS = 8  # acidic H fewer bonds apart than this are on one arm of the host, and no pocket
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,7 @@ class Host:
 
     def unit_vector(self, start: int, end: int) -> FloatArray:
         """From one atom towards another, shape=(3,)."""
-        apart = self.positions[end] - self.positions[start]
-        unit: FloatArray = apart / np.linalg.norm(apart)
-        return unit
+        return unit(self.positions[end] - self.positions[start])
 
     @cached_property
     def tree(self) -> cKDTree:
@@ -189,7 +189,7 @@ def bridges(host: Host, guest: Guest) -> Iterator[Candidate]:
     symbols, positions = host.structure.symbols, host.positions
     for metal in _metals(host):
         ligands = sorted(host.graph.neighbours[metal])
-        if len(ligands) < 4:
+        if len(ligands) != 4:
             continue
         for side in _open_sides(host, metal):
             for pair in combinations(ligands, 2):
@@ -201,7 +201,8 @@ def bridges(host: Host, guest: Guest) -> Iterator[Candidate]:
                 elements = [symbols[a] for a in anchors]
                 height = _touching_height(base, points, elements, side, guest)
                 probe = base + _touching_height(base, points, elements, side, _PROBE) * side
-                label = f"{symbols[pair[0]]}-{symbols[metal]}-{symbols[pair[1]]} hollow"
+                first, second = sorted(symbols[ligand] for ligand in pair)
+                label = f"{first}-{symbols[metal]}-{second} hollow"
                 yield Candidate("bridge", label, anchors, base, side, height, probe, (label,))
 
 
@@ -220,7 +221,7 @@ def acidics(host: Host, guest: Guest) -> Iterator[Candidate]:
     """A hydrogen that a fluoride can touch, and pockets between two of them that hold a PF6-."""
     positions = host.positions
     reach = guest.reach("H", donates=False)
-    touch = contact_distance("H", "F", hydrogen_bond=True)
+    touch = contact_distance("H", "F")
     acids = dict(_acidic_hydrogens(host))
     for hydrogen, label in acids.items():
         (carrier,) = host.graph.neighbours[hydrogen]
@@ -232,19 +233,19 @@ def acidics(host: Host, guest: Guest) -> Iterator[Candidate]:
 
 
 def _pockets(host: Host, acids: dict[int, str], reach: float) -> Iterator[Candidate]:
-    """Two acidic H on different parts of the host that point at one place with room for a PF6-."""
+    """Two acidic H on different arms of the host that point at one place with room for a PF6-."""
     positions = host.positions
     atoms = sorted(acids)
     if len(atoms) < 2:
         return
-    for i, j in sorted(cKDTree(positions[atoms]).query_pairs(2 * _POCKET_REACH)):
-        pair = (atoms[i], atoms[j])
+    for first, second in sorted(cKDTree(positions[atoms]).query_pairs(2 * _POCKET_REACH)):
+        i, j = pair = (atoms[first], atoms[second])
         a, b = positions[list(pair)]
         directions = [positions[h] - positions[next(iter(host.graph.neighbours[h]))] for h in pair]
         out = directions[0] + directions[1]
         across = (b - a) / np.linalg.norm(b - a)
         out = out - across * (out @ across)
-        if np.linalg.norm(b - a) < _POCKET_GAP or np.linalg.norm(out) < 0.3:
+        if np.linalg.norm(out) < 0.3 or j in host.graph.within(i, _POCKET_BONDS - 1):
             continue
         probe, normal = apex(a, b, out, _POCKET_REACH, _POCKET_REACH)
         facing = all(
@@ -314,7 +315,7 @@ def _away_from_bonds(host: Host, atom: int) -> list[FloatArray]:
     if len(vectors) >= 3:
         normal = plane_normal(bonded)
         off_plane = bonded - host.positions[atom]
-        limit = _PLANAR_METAL if len(vectors) == 4 else 0.3
+        limit = _PLANAR_FOUR if len(vectors) == 4 else _PLANAR_THREE
         if np.abs(off_plane @ normal).max() < limit:
             return [normal, -normal]
     away = -vectors.sum(axis=0)

@@ -4,7 +4,7 @@ The rules of `alkaflow.structures.rules` find the places; those that a symmetry 
 other are members of one site.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -117,7 +117,7 @@ def find_sites(
     for kind, rule in (RULES if rules is None else rules).items():
         candidates = [c for c in rule(seen, placed) if c.has_room(seen.tree)]
         groups = _merge_equivalent(candidates, operations, host.positions.mean(axis=0))
-        groups.sort(key=lambda group: _order(group[0], graph))
+        groups.sort(key=lambda group: _order(group, graph))
         sites += [_as_site(f"{kind}-{number}", group) for number, group in enumerate(groups, start=1)]
     return sites
 
@@ -134,16 +134,20 @@ def check_in_one_piece(graph: BondGraph) -> None:
         )
 
 
-def select_sites(sites: list[Site], query: str) -> list[Site]:
-    """Return the sites that an id, a kind or a label names.
+def select_sites(sites: Sequence[Site], *queries: str) -> list[Site]:
+    """Return the sites that an id, a kind or a label names, each once, in the order of the queries.
 
     Raises
     ------
     BadInputError
-        It names a kind of which the host has no site; says which kinds there are.
+        A query names a kind of which the host has no site; says which kinds there are.
     UnknownNameError
-        Nothing answers to it; says what there is.
+        Nothing answers to a query; says what there is.
     """
+    return list({site.id: site for query in queries for site in _answering(sites, query)}.values())
+
+
+def _answering(sites: Sequence[Site], query: str) -> list[Site]:
     wanted = query.strip().lower()
     chosen = [site for site in sites if wanted in (site.id, site.kind, site.label.lower())]
     if not chosen:
@@ -155,7 +159,7 @@ def select_sites(sites: list[Site], query: str) -> list[Site]:
     return chosen
 
 
-def select_place(sites: list[Site], query: str) -> Site:
+def select_place(sites: Sequence[Site], query: str) -> Site:
     """Return the one site that an id, a member's id, a kind or a label names, that member first.
 
     Raises
@@ -220,11 +224,16 @@ def _merge_equivalent(
     return [sorted(group, key=lambda c: (c.anchors, -round(float(c.normal.sum()), 6))) for group in groups.values()]
 
 
-def _order(candidate: Candidate, graph: BondGraph) -> tuple[object, ...]:
-    """Sort distinct sites by rule rank, then by order-free atom classes, then by distances from all atoms."""
-    classes = tuple(sorted(graph.classes[atom] for atom in candidate.anchors))
-    distances = np.sort(np.linalg.norm(graph.structure.positions - candidate.position, axis=1))
-    return (*candidate.rank, candidate.label, classes, tuple(np.round(distances, 2).tolist()))
+def _order(group: list[Candidate], graph: BondGraph) -> tuple[object, ...]:
+    """Sort distinct sites by rule rank, by order-free atom classes, by size, then by the mean distance from all atoms.
+
+    The last is a mean over members too, so that noise in the positions changes it little.
+    """
+    first = group[0]
+    classes = tuple(sorted(graph.classes[atom] for atom in first.anchors))
+    places = np.array([candidate.probe for candidate in group])
+    distance = float(np.linalg.norm(places[:, None] - graph.structure.positions[None], axis=-1).mean())
+    return (*first.rank, first.label, classes, len(group), distance)
 
 
 def _as_site(site_id: str, group: list[Candidate]) -> Site:

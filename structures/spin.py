@@ -6,15 +6,15 @@ from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.structure import Structure
 
 METAL_MULTIPLICITIES: dict[str, tuple[int, ...]] = {
-    "Mn": (2, 4, 6),
-    "Fe": (1, 3, 5),
+    "Mn": (4, 2, 6),
+    "Fe": (3, 1, 5),
     "Co": (2, 4),
     "Ni": (1, 3),
     "Cu": (2,),
     "Zn": (1,),
     "Zr": (1, 3, 5),
 }
-"""2S+1 to scan for a host with one divalent metal atom that four donors hold (M-N4, M-N2O2, M-O4)."""
+"""2S+1 to scan for a host with one divalent metal atom that four donors hold (M-N4, M-N2O2, M-O4), the likely first."""
 
 _HIGHEST_COUPLED = {"Zr": 4}  # a quintet Zr(II) does not bring a sextet worth computing with an alkali atom
 
@@ -22,13 +22,12 @@ _HIGHEST_COUPLED = {"Zr": 4}  # a quintet Zr(II) does not bring a sextet worth c
 def host_multiplicities(host: Structure) -> tuple[int, ...]:
     """Multiplicities 2S+1 of a host that may be its ground state, the host's own among them.
 
-    One for most hosts: the one that they have. A host around one open-shell metal has a list, where its electron
-    count allows those states.
+    One for most hosts: the one that they have. A host around one open-shell metal has a list, that of the divalent
+    metal; with an electron more or less, what that list couples to with one more unpaired electron.
     """
-    metal = _central_metal(host)
-    listed = METAL_MULTIPLICITIES.get(metal or "", ())
-    if host.multiplicity % 2 != (listed[0] if listed else host.multiplicity) % 2:
-        return (host.multiplicity,)
+    listed = set(METAL_MULTIPLICITIES.get(_central_metal(host) or "", ()))
+    if any(state % 2 != host.multiplicity % 2 for state in listed):
+        listed = {state + change for state in listed for change in (-1, 1)} - {0}
     return tuple(sorted({*listed, host.multiplicity}))
 
 

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.structure import FloatArray
+from alkaflow.structures.vectors import rotation_between
 
 DEFAULT_TOLERANCE = 0.15
 """Largest distance between an atom's image and the atom it stands for [Angstrom]; holds for noise of 0.02."""
@@ -190,19 +191,6 @@ def _axis(points: MarkedPoints) -> FloatArray:
     farthest = points.positions[int(np.argmax(np.round(points.radii, 6)))]
     norm = float(np.linalg.norm(farthest))
     return farthest / norm if norm > 1e-6 else np.array([1.0, 0.0, 0.0])
-
-
-def rotation_between(a: FloatArray, b: FloatArray) -> FloatArray:
-    """The rotation that takes one unit vector to another the shortest way; Rodrigues' formula."""
-    cosine = float(a @ b)
-    if cosine < -1 + 1e-9:
-        across = np.cross(a, np.eye(3)[int(np.argmin(np.abs(a)))])
-        across = across / np.linalg.norm(across)
-        return 2 * np.outer(across, across) - np.eye(3)
-    x, y, z = np.cross(a, b)
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    rotation: FloatArray = np.eye(3) + cross + cross @ cross / (1 + cosine)
-    return rotation
 
 
 def _verified(

@@ -1,9 +1,11 @@
 """Which of a host's sites a guest prefers: every placement relaxed at a cheap level, ranked, and merged.
 
-The starts are shaken a little, so that none stays on a saddle point by symmetry.
+All starts, those of host and guest alone included, are shaken a little, so that none stays on a saddle point by
+symmetry.
 """
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -19,11 +21,10 @@ from alkaflow.structures import (
     FinalSite,
     Site,
     Structure,
-    build_complex,
     classify_complex,
+    complexes_at,
     find_sites,
     get_guest,
-    orientations,
     same_minimum,
     select_sites,
 )
@@ -100,7 +101,8 @@ def rank_sites(
     host: Structure,
     guest: str,
     level: Xtb | None = None,
-    sites: Sequence[str] | None = None,
+    sites: Sequence[Site] | None = None,
+    at: Sequence[str] | None = None,
     orientations_per_site: int = 3,
     report: Callable[[str], None] = lambda _: None,
 ) -> Ranking:
@@ -114,83 +116,80 @@ def rank_sites(
         GFN2-xTB with BFGS by default. It overbinds alkali metals by about an electronvolt; its order and geometries are
         the use.
     sites
-        Ids, kinds or labels; by default all that suit the guest.
+        All sites of the host, where they were not found with the default tolerance and rules.
+    at
+        Ids, kinds or labels of the sites to start from; by default all that suit the guest.
     orientations_per_site
         Of a guest of several atoms, the closest first.
     report
-        Told a sentence when a relaxation starts or ends.
+        Told a sentence when a relaxation ends.
 
     Raises
     ------
     BadInputError
-        The host has no site that suits the guest.
+        The host has no site that suits the guest, or none of a kind asked for.
     UnknownNameError
         Nobody knows the guest or a site.
     CalculationError
         Host or guest alone could not be computed.
     """
     level = level or Xtb(optimiser="bfgs")
-    starts = _starts(host, guest, sites, orientations_per_site)
-    jobs = {"the host alone": host, f"{guest} alone": get_guest(guest).structure}
-    jobs |= {f"{guest} from {start.name}": _shaken(start.complex.structure) for start in starts}
+    alone = get_guest(guest).structure
+    known = find_sites(host, guest) if sites is None else sites
+    chosen = select_sites(known, *at) if at else [site for site in known if site.suits(get_guest(guest))]
+    if not chosen:
+        there = ", ".join(f"{site.id} ({site.label})" for site in known) or "none at all"
+        raise BadInputError(f"{host.name or host.formula} has no site that suits {guest}; its sites: {there}")
+    starts = [Start(made) for site in chosen for made in complexes_at(host, guest, site, orientations_per_site)]
+    jobs = {"the host alone": host, f"{guest} alone": alone}
+    jobs |= {f"{guest} from {start.name}": start.complex.structure for start in starts}
     found = _compute_all(jobs, level, report)
     reference = _energy(found["the host alone"]) + _energy(found[f"{guest} alone"])
-    judged = [_judged(start, found[f"{guest} from {start.name}"], reference) for start in starts]
+    judged = [_judged(start, found[f"{guest} from {start.name}"], reference, known) for start in starts]
     minima, twins = _distinct([one for one in judged if isinstance(one, Minimum)])
     return Ranking(minima, [one for one in judged if isinstance(one, Dropped)] + twins)
-
-
-def _starts(host: Structure, guest: str, queries: Sequence[str] | None, most: int) -> list[Start]:
-    sites = find_sites(host, guest)
-    placed = get_guest(guest)
-    if queries is None:
-        chosen = [site for site in sites if site.suits(placed)]
-    else:
-        chosen = list({site.id: site for query in queries for site in select_sites(sites, query)}.values())
-    if not chosen:
-        there = ", ".join(f"{site.id} ({site.label})" for site in sites) or "none at all"
-        raise BadInputError(f"{host.name or host.formula} has no site that suits {guest}; its sites: {there}")
-    return [
-        Start(build_complex(host, guest, site, number))
-        for site in chosen
-        for number in range(1, 1 + min(most, len(orientations(host, placed, site))))
-    ]
-
-
-def _shaken(structure: Structure) -> Structure:
-    noise = np.random.default_rng(_SEED).normal(0.0, _SHAKE, structure.positions.shape)
-    return structure.with_positions(structure.positions + noise)
 
 
 def _compute_all(
     jobs: dict[str, Structure], level: Xtb, report: Callable[[str], None]
 ) -> dict[str, Record | CalculationError]:
-    """Relax everything, as many at a time as there are cores, one thread each."""
+    """Relax everything, as many at a time as there are cores, one thread each; an interruption ends all of it."""
     found: dict[str, Record | CalculationError] = {}
-    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        running = {pool.submit(_relax, structure, level): name for name, structure in jobs.items()}
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)))
+    try:
+        running = {pool.submit(_relax, structure, level, stop): name for name, structure in jobs.items()}
         for number, future in enumerate(as_completed(running), start=1):
             name = running[future]
             found[name] = future.result()
             failure = found[name] if isinstance(found[name], CalculationError) else None
             report(f"[{number}/{len(jobs)}] {name}: {f'failed, {failure}' if failure else 'relaxed'}")
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
     return found
 
 
-def _relax(structure: Structure, level: Xtb) -> Record | CalculationError:
-    """Relax a structure, or compute an atom; a failure is an answer too."""
+def _relax(structure: Structure, level: Xtb, stop: threading.Event) -> Record | CalculationError:
+    """Relax a structure from a shaken start, or compute an atom; a failure is an answer too."""
+    single = len(structure) == 1
     given = CalculationInput(
-        step="relax" if len(structure) > 1 else "energy",
+        step="energy" if single else "relax",
         level=level,
         charge=structure.charge,
         multiplicity=structure.multiplicity,
         symbols=structure.symbols,
-        positions=rounded(structure.positions.tolist()),
+        positions=rounded((structure if single else _shaken(structure)).positions.tolist()),
     )
     try:
-        return compute(given)
+        return compute(given, stop=stop)
     except CalculationError as failure:
         return failure
+
+
+def _shaken(structure: Structure) -> Structure:
+    noise = np.random.default_rng(_SEED).normal(0.0, _SHAKE, structure.positions.shape)
+    return structure.with_positions(structure.positions + noise)
 
 
 def _energy(found: Record | CalculationError) -> float:
@@ -199,12 +198,14 @@ def _energy(found: Record | CalculationError) -> float:
     return found.energy_hartree
 
 
-def _judged(start: Start, found: Record | CalculationError, reference: float) -> Minimum | Dropped:
+def _judged(
+    start: Start, found: Record | CalculationError, reference: float, sites: Sequence[Site]
+) -> Minimum | Dropped:
     """What a relaxation gave: a minimum, or the reason why it is no bound complex of host and guest."""
     if isinstance(found, CalculationError):
         return Dropped(start, f"{found.outcome}: {found}")
     positions = np.array(found.positions_angstrom)
-    final = classify_complex(start.complex, positions)[0]
+    final = classify_complex(start.complex, positions, sites)[0]
     adsorption = (found.energy_hartree - reference) * HARTREE_EV
     if final.verdict in ("dissociated", "reacted"):
         return Dropped(start, final.label, adsorption)

@@ -46,7 +46,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
             raise
         code = _explain(error)
     if code in (INTERRUPTED, TERMINATED):
-        _say("stopped; what was done is kept, and the same command goes on from there")
+        _say("stopped; finished calculations of the queue are kept, and the same command goes on from there")
     return code
 
 

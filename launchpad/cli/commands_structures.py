@@ -54,17 +54,17 @@ def sites(
     as_json: JsonOption = False,
 ) -> None:
     """List the symmetry-distinct places of a host where a guest binds."""
-    from alkaflow.analysis.picture import check_picture_path, draw_sites
     from alkaflow.structures import RULES, find_sites, load_host, select_sites
 
     if rank is not None and rank not in _RANKINGS:
         raise UnknownNameError("ranking", rank, _RANKINGS)
     if picture is not None:
+        from alkaflow.analysis.picture import check_picture_path, draw_sites
+
         check_picture_path(picture)
     structure = load_host(host, charge, multiplicity, conformer, molecule)
-    found = find_sites(structure, guest, tolerance)
-    if kind:
-        found = list({site.id: site for query in kind for site in select_sites(found, query)}.values())
+    everything = find_sites(structure, guest, tolerance)
+    found = select_sites(everything, *kind) if kind else everything
     name = structure.name or host
     if picture is not None:
         draw_sites(structure, found, picture, title=name)
@@ -74,7 +74,7 @@ def sites(
 
         write_text(sites_page(structure, found, title=name), html)
     if rank is not None:
-        _print_ranking(structure, guest, [site.id for site in found] if kind else None, as_json)
+        _print_ranking(structure, guest, everything, kind, as_json)
     elif as_json:
         print_json([_site_data(site) for site in found])
     else:
@@ -119,10 +119,10 @@ def _site_data(site: Any) -> dict[str, Any]:
     }
 
 
-def _print_ranking(structure: Any, guest: str, queries: list[str] | None, as_json: bool) -> None:
+def _print_ranking(structure: Any, guest: str, known: list[Any], at: list[str] | None, as_json: bool) -> None:
     from alkaflow.workflows import rank_sites
 
-    ranking = rank_sites(structure, guest, sites=queries, report=say)
+    ranking = rank_sites(structure, guest, sites=known, at=at, report=say)
     if as_json:
         print_json(_ranking_data(ranking))
         return
@@ -196,7 +196,8 @@ def placements(
     at = [first or site, *[site] * (len(guest) - 1)]
     found = enumerate_placements(structure, guest, at, tolerance)
     built = [placement.build(structure) for placement in found]
-    published = HATCN_PAIR_LABELS if host.lower() == "hatcn" and len(guest) == 2 else {}
+    as_published = host.lower() == "hatcn" and guest in (["Li", "Li"], ["Na", "Na"])
+    published = HATCN_PAIR_LABELS if as_published else {}
     rows: list[dict[str, Any]] = [
         {
             "label": placement.label,

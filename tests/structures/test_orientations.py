@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
+from scipy.spatial.transform import Rotation
 
 from alkaflow.errors import BadInputError
 from alkaflow.structures import Structure, build_complex, find_sites, get_guest, load_host, orientations, select_place
@@ -50,6 +52,35 @@ def test_poses_are_rigid_distinct_and_free_of_clashes(guest: str) -> None:
             assert 1.8 < apart.min() < 3.6
             for other in poses[:number]:
                 assert np.abs(pose - other).max() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "guest", "query"),
+    [
+        ("bipyrimidine", "DME", "bay"),
+        ("hatcn", "EC", "corner"),
+        ("benzene", "DMC", "face"),
+        ("pyrazine", "TFSI-", "acidic"),
+    ],
+)
+def test_the_same_orientations_however_the_host_lies(name: str, guest: str, query: str) -> None:
+    host = load_host(name)
+
+    def shapes(turned: Structure) -> list[list[float]]:
+        """Mean distance of every guest atom from all host atoms [Angstrom]: what no motion changes."""
+        site = select_place(find_sites(turned, guest), query)
+        poses = orientations(turned, get_guest(guest), site)
+        sums = [cdist(pose, turned.positions).mean(axis=1) for pose in poses]
+        return sorted(np.round(each, 2).tolist() for each in sums)
+
+    reference = shapes(host)
+    for seed in range(4):
+        turn = Rotation.random(random_state=seed).as_matrix()
+        found = shapes(host.with_positions(host.positions @ turn.T))
+        assert abs(len(found) - len(reference)) <= 1  # two of nearly one shape may count as one
+        apart = cdist(found, reference, "chebyshev")
+        assert apart.min(axis=0).max() < 0.15
+        assert apart.min(axis=1).max() < 0.15
 
 
 def test_a_single_atom_has_one_place() -> None:

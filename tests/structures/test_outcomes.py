@@ -1,12 +1,17 @@
 """What became of a complex: bonds made and broken, guests that met, minima that are one."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from alkaflow.structures import (
+    Candidate,
     Complex,
+    Guest,
+    Host,
     Member,
     Placed,
     Site,
@@ -14,6 +19,7 @@ from alkaflow.structures import (
     build_complex,
     changed_bonds,
     classify_complex,
+    classify_guest,
     enumerate_placements,
     find_sites,
     hatcn,
@@ -101,9 +107,60 @@ def test_guests_that_meet_have_merged() -> None:
     positions = built.structure.positions.copy()
     assert [f.verdict for f in classify_complex(built, positions)] == ["stayed", "stayed"]
     positions[31] = positions[30] + [0.0, 0.0, 2.6]  # Li2: 2.67 Angstrom
-    verdicts = [f.verdict for f in classify_complex(built, positions)]
-    assert verdicts[0] == "merged"
+    assert [f.verdict for f in classify_complex(built, positions)] == ["merged", "merged"]
     assert classify_complex(built, positions)[0].label.endswith(f"bonded to Li from {built.placed[1].member.id}")
+
+
+def test_two_cations_never_merge() -> None:
+    built = enumerate_placements(hatcn(), ["K+", "K+"], [["bay"], ["bay"]])[0].build(hatcn())
+    positions = built.structure.positions.copy()
+    positions[31] = positions[30] + [0.0, 0.0, 4.0]
+    assert "merged" not in [f.verdict for f in classify_complex(built, positions)]
+
+
+def test_a_hydrogen_taken_by_the_guest_is_a_reaction() -> None:
+    """Water that takes the acid's proton: O-H 1.50 and 1.05 Angstrom from the old and the new oxygen."""
+    host = load_host("CC(=O)O")
+    built = build_complex(host, "H2O", select_place(find_sites(host, "H2O"), "acidic"))
+    positions = built.structure.positions.copy()
+    hydrogen = built.site.anchors[0]
+    acid = min(
+        (i for i, s in enumerate(host.symbols) if s == "O"),
+        key=lambda i: float(np.linalg.norm(positions[i] - positions[hydrogen])),
+    )
+    out = positions[hydrogen] - positions[acid]
+    out = out / np.linalg.norm(out)
+    positions[hydrogen] = positions[acid] + 1.50 * out
+    positions[len(host) :] += positions[hydrogen] + 1.05 * out - positions[len(host)]
+    found = classify_guest(host, positions, "H2O", built.site.id)
+    assert found.verdict == "reacted"
+    assert "made between host and guest" in found.label or "made between guest and host" in found.label
+
+
+def test_a_molecule_that_binds_to_a_carbon_has_reacted() -> None:
+    host = load_host("1,4-benzoquinone")
+    built = build_complex(host, "H2O", select_place(find_sites(host, "H2O"), "face"))
+    positions = built.structure.positions.copy()
+    carbon = host.symbols.index("C")
+    positions[len(host) :] += positions[carbon] + 1.42 * built.site.normal - positions[len(host)]
+    assert classify_complex(built, positions)[0].verdict == "reacted"
+
+
+def test_sites_of_another_tolerance_and_of_own_rules_are_recognised() -> None:
+    noisy = hatcn().with_positions(hatcn().positions + np.random.default_rng(3).normal(0, 0.02, (30, 3)))
+    fine = find_sites(noisy, tolerance=0.02)
+    assert len(fine) > 4  # symmetry is lost at this tolerance
+    for site in fine:
+        built = build_complex(noisy, "Li", site)
+        assert classify_complex(built, built.structure.positions, fine)[0].verdict == "stayed"
+
+    def everywhere(host: Host, guest: Guest) -> Iterator[Candidate]:
+        base, up = host.positions.mean(axis=0), np.array([0.0, 0.0, 1.0])
+        yield Candidate("top", "over the middle", (0,), base, up, guest.reach("C"), base + 2.0 * up)
+
+    own = find_sites(hatcn(), rules={"top": everywhere})
+    built = build_complex(hatcn(), "Li", own[0])
+    assert classify_complex(built, built.structure.positions, own)[0].verdict == "stayed"
 
 
 def test_one_of_two_guests_migrates() -> None:

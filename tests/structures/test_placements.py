@@ -63,6 +63,14 @@ def test_both_sides_of_a_ring() -> None:
     assert [(p.label, p.multiplicity) for p in found] == [("pyrazine face + pyrazine face", 1)]
 
 
+def test_rings_of_one_site_are_told_apart_by_distance() -> None:
+    """Naphthalene, two atoms over its two equivalent rings: same side of both, across, and both sides of one ring."""
+    found = enumerate_placements(load_host("naphthalene"), ["Li", "Li"], [["face"], ["face"]])
+    assert sum(p.multiplicity for p in found) == 6
+    assert all("Angstrom apart" in p.label for p in found)
+    assert sorted(p.multiplicity for p in found) == [2, 2, 2]
+
+
 def test_bad_requests() -> None:
     with pytest.raises(BadInputError, match="at least one guest"):
         enumerate_placements(hatcn(), [])

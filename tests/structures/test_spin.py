@@ -44,5 +44,12 @@ def test_closed_shell_hosts_couple_their_guests() -> None:
     assert multiplicities_to_scan(hatcn(), [1]) == (1,)
 
 
+def test_a_metal_with_an_electron_less_or_more() -> None:
+    """Fe(III): d5, doublet, quartet, sextet."""
+    divalent = square_planar("Fe")
+    trivalent = Structure(divalent.symbols, divalent.positions, charge=-1)
+    assert host_multiplicities(trivalent) == (2, 4, 6)
+
+
 def test_an_anion_radical_with_an_atom() -> None:
     assert multiplicities_to_scan(load_host("pyrazine", charge=-1), [2]) == (1, 3)
