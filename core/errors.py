@@ -49,7 +49,8 @@ class UnknownNameError(BadInputError):
             advice = f"known: {', '.join(options[:20])}{', ...' if len(options) > 20 else ''}"
         else:
             advice = "there are none"
-        super().__init__(f"unknown {what} {name!r}; {advice}" + (f" {hint}" if hint else ""))
+        joint = " " if advice.endswith("?") or hint.startswith("(") else "; "
+        super().__init__(f"unknown {what} {name!r}; {advice}" + (f"{joint}{hint}" if hint else ""))
 
 
 class MismatchError(AlkaflowError):

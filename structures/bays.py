@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from alkaflow.structures.candidates import Candidate
+from alkaflow.structures.candidates import Candidate, Room
 from alkaflow.structures.donors import Donor
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.guests import GUESTS, Guest
@@ -25,9 +25,8 @@ _TURN = 15.0  # by which a lone pair may miss a cavity of three or more donors b
 _FLAT_RISE = 0.3  # a guest that would rise less than this lies in the plane of its donors [Angstrom]
 _HEIGHTS = np.arange(0.1, 2.0, 0.1)  # over the plane of the donors, tried from below [Angstrom]
 _RECRUITED = 1.4  # a donor this much beyond the probe's reach of a cavity that it faces belongs to it [Angstrom]
-_ROOM = 1.5  # to atoms that are no anchors [Angstrom]
 
-_IMINES = {"pyridinic nitrogen", "imine nitrogen", "nitrogen"}
+_IMINES = {"pyridinic nitrogen", "imine nitrogen", "azo nitrogen", "nitrogen"}
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,13 @@ class _Cavity:
 
 def find_bays(graph: BondGraph, donors: Sequence[Donor], guest: Guest) -> Iterator[Candidate]:
     """Yield every bay; one with donors all around it that is entered from above yields both sides."""
-    tree = cKDTree(graph.structure.positions)
-    for cavity in _cavities(graph, tree, donors):
+    room = Room.of_graph(graph)
+    for cavity in _cavities(graph, room, donors):
         anchors = tuple(sorted(donor.atom for donor in cavity.donors))
         label = _label(cavity.donors)
         rank = (f"{99 - len(anchors):02d}", label)
-        probes = _places(graph, tree, cavity, _PROBE)
-        for place, probe in zip(_places(graph, tree, cavity, guest), probes, strict=True):
+        probes = _places(graph, room, cavity, _PROBE)
+        for place, probe in zip(_places(graph, room, cavity, guest), probes, strict=True):
             yield Candidate("bay", label, anchors, place.position, place.normal, 0.0, probe.position, rank)
 
 
@@ -61,28 +60,30 @@ def _label(donors: Sequence[Donor]) -> str:
         return "crown bay" if len(donors) > 2 else "ether bay"
     if labels == {"amine nitrogen"}:
         return "amine bay"
+    if labels == {"alkoxide oxygen"}:
+        return "alkoxide bay"
     return f"{','.join(sorted({donor.element for donor in donors}))} bay"
 
 
 # --- which donors share a cavity -------------------------------------------------------------------------------------
 
 
-def _cavities(graph: BondGraph, tree: cKDTree, donors: Sequence[Donor]) -> Iterator[_Cavity]:
+def _cavities(graph: BondGraph, room: Room, donors: Sequence[Donor]) -> Iterator[_Cavity]:
     """Pairs of donors that face one place; pairs with a donor in common and nearly one place become one cavity."""
-    yield from _grouped(graph, tree, donors, list(_pairs(graph, donors)), _ONE_CAVITY)
+    yield from _grouped(graph, room, donors, list(_pairs(graph, donors)), _ONE_CAVITY)
 
 
 def _grouped(
-    graph: BondGraph, tree: cKDTree, donors: Sequence[Donor], pairs: list[_Cavity], distances: tuple[float, ...]
+    graph: BondGraph, room: Room, donors: Sequence[Donor], pairs: list[_Cavity], distances: tuple[float, ...]
 ) -> Iterator[_Cavity]:
     """Join pairs within the first distance; where their donors do not face one place, try the next, smaller one."""
     if not distances:
         yield from pairs
         return
     for group in _linked(pairs, distances[0]):
-        whole = group[0] if len(group) == 1 else _joined(graph, tree, donors, group)
+        whole = group[0] if len(group) == 1 else _joined(graph, room, donors, group)
         if whole is None:
-            yield from _grouped(graph, tree, donors, group, distances[1:])
+            yield from _grouped(graph, room, donors, group, distances[1:])
         else:
             yield whole
 
@@ -144,11 +145,11 @@ def _linked(pairs: list[_Cavity], distance: float) -> Iterator[list[_Cavity]]:
         yield [pairs[i] for i in np.flatnonzero(names == name)]
 
 
-def _joined(graph: BondGraph, tree: cKDTree, donors: Sequence[Donor], group: list[_Cavity]) -> _Cavity | None:
+def _joined(graph: BondGraph, room: Room, donors: Sequence[Donor], group: list[_Cavity]) -> _Cavity | None:
     """The cavity of three or more donors, others that face it included; None when not all of the group face it."""
     seed: FloatArray = np.mean([pair.place for pair in group], axis=0)
     whole = _cavity_of(graph, {donor.atom: donor for pair in group for donor in pair.donors}, seed)
-    places = _faced(graph, tree, whole)
+    places = _faced(graph, room, whole)
     if not places:
         return None
     known = {donor.atom for donor in whole.donors}
@@ -158,7 +159,7 @@ def _joined(graph: BondGraph, tree: cKDTree, donors: Sequence[Donor], group: lis
         if donor.atom in known or any(_belongs(donor, graph.structure.positions, place) for place in places)
     }
     larger = _cavity_of(graph, near, places[0])
-    return larger if _faced(graph, tree, larger) else whole
+    return larger if _faced(graph, room, larger) else whole
 
 
 def _cavity_of(graph: BondGraph, donors: dict[int, Donor], seed: FloatArray) -> _Cavity:
@@ -170,10 +171,10 @@ def _cavity_of(graph: BondGraph, donors: dict[int, Donor], seed: FloatArray) -> 
     return _Cavity(tuple(donors[atom] for atom in sorted(donors)), seed, outward)
 
 
-def _faced(graph: BondGraph, tree: cKDTree, cavity: _Cavity) -> list[FloatArray]:
+def _faced(graph: BondGraph, room: Room, cavity: _Cavity) -> list[FloatArray]:
     """Places of the probe in a cavity that all of its donors face."""
     positions = graph.structure.positions
-    places = [place.position for place in _places(graph, tree, cavity, _PROBE)]
+    places = [place.position for place in _places(graph, room, cavity, _PROBE)]
     return [place for place in places if all(_faces(donor, positions, place, _TURN) for donor in cavity.donors)]
 
 
@@ -192,7 +193,7 @@ class _Place:
     normal: FloatArray
 
 
-def _places(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Guest) -> list[_Place]:
+def _places(graph: BondGraph, room: Room, cavity: _Cavity, guest: Guest) -> list[_Place]:
     """Where a guest sits: one place in an open bay, and one on every side from which a ring of donors is entered.
 
     Which places there are follows from the host; the guest only decides how far in it goes.
@@ -200,14 +201,14 @@ def _places(graph: BondGraph, tree: cKDTree, cavity: _Cavity, guest: Guest) -> l
     points = graph.structure.positions[[donor.atom for donor in cavity.donors]]
     reaches = np.array([guest.reach(donor.element) for donor in cavity.donors])
     if cavity.outward is None:
-        return _places_amidst(graph, tree, cavity, float(reaches.mean()))
+        return _places_amidst(graph, room, cavity, float(reaches.mean()))
     if len(points) == 2:
         return [_Place(*apex(points[0], points[1], cavity.outward, reaches[0], reaches[1]))]
     centre, normal = points.mean(axis=0), unit(cavity.outward)
     return [_Place(centre + slide(centre[None], points, reaches[None], normal) * normal, normal)]
 
 
-def _places_amidst(graph: BondGraph, tree: cKDTree, cavity: _Cavity, reach: float) -> list[_Place]:
+def _places_amidst(graph: BondGraph, room: Room, cavity: _Cavity, reach: float) -> list[_Place]:
     """Amidst donors all around: in their plane if it has room and they face it, else over it, on the sides that do.
 
     A guest too large for the plane rises from it, to the outer side of the host.
@@ -225,7 +226,7 @@ def _places_amidst(graph: BondGraph, tree: cKDTree, cavity: _Cavity, reach: floa
 
     def fits(place: FloatArray) -> bool:
         faced = len(anchors) == 2 or all(_faces(donor, positions, place, _TURN) for donor in cavity.donors)
-        return faced and not set(tree.query_ball_point(place, _ROOM)) - anchors
+        return faced and room.is_free(place, anchors)
 
     if fits(centre):
         return [_Place(centre + (rise if rise > _FLAT_RISE else 0.0) * normal, normal)]

@@ -147,6 +147,8 @@ def _assembled(host: Structure, placed: Sequence[Placed], parts: list[FloatArray
 
 def _positions(host: Structure, guest: Guest, place: Placed) -> FloatArray:
     available = orientations(host, guest, place.site, place.member)
+    if not available:
+        raise BadInputError(f"{place.guest} does not fit at {place.member.id}; choose another site")
     if not 1 <= place.orientation <= len(available):
         raise BadInputError(
             f"{place.guest} has {len(available)} orientations at {place.member.id}; "

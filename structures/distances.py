@@ -25,6 +25,7 @@ _HYDROGEN_BOND = 0.75  # of the sum of van der Waals radii: F..H 2.00, O..H 2.04
 _ACCEPTORS = {"N", "O", "F", "S", "Cl"}  # of hydrogen bonds
 _TOUCHING = 0.90  # of the sum of van der Waals radii, for atoms that only touch
 _UNKNOWN_RADIUS = 2.0  # van der Waals radius where there is none in the table [Angstrom]
+_NOT_BONDED = 0.70  # of an H or C of a guest that only comes near a metal, beyond the same sum [Angstrom]
 _DATIVE = 0.10  # of a bond from a lone pair to a metal beyond the sum of covalent radii [Angstrom]
 
 
@@ -43,7 +44,7 @@ def contact_distance(host: str, guest: str, charge: int = 0) -> float:
     if is_metal(guest):
         return _guest_radius(guest, charge) + _donor_radius(host)
     if is_metal(host):
-        return covalent_distance(host, guest) + _DATIVE
+        return covalent_distance(host, guest) + (_NOT_BONDED if guest in ("H", "C") else _DATIVE)
     if "H" in (host, guest) and {host, guest} & _ACCEPTORS:
         return _HYDROGEN_BOND * van_der_waals_distance(host, guest)
     return _TOUCHING * van_der_waals_distance(host, guest)

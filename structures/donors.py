@@ -73,12 +73,36 @@ class Surroundings:
     @property
     def bent(self) -> bool:
         """Whether its two bonds leave room for a lone pair."""
-        return 85.0 < self.angles[0] < 165.0
+        return 40.0 < self.angles[0] < 165.0
 
     @property
     def pyramidal(self) -> bool:
         """Whether its three bonds lie on one side."""
         return sum(self.angles) < _FLAT_SUM
+
+    @property
+    def conjugated(self) -> bool:
+        """Whether an atom bonded to it is planar, so that its lone pair is part of a pi system."""
+        graph = self.graph
+        return any(graph.structure.symbols[j] in ("C", "N") and len(graph.neighbours[j]) <= 3 for j in self.bonded)
+
+    @property
+    def bonded(self) -> frozenset[int]:
+        """Atoms bonded to it."""
+        return self.graph.neighbours[self.atom]
+
+    @property
+    def carrier_bonds(self) -> int:
+        """Number of bonds of the one atom that carries it."""
+        (carrier,) = self.bonded
+        return len(self.graph.neighbours[carrier])
+
+    @property
+    def terminal_oxygens_beside(self) -> int:
+        """Number of terminal O on the one atom that carries it, itself included."""
+        symbols, neighbours = self.graph.structure.symbols, self.graph.neighbours
+        (carrier,) = self.bonded
+        return sum(symbols[o] == "O" and len(neighbours[o]) == 1 for o in neighbours[carrier])
 
     @property
     def beside_carbonyl(self) -> bool:
@@ -101,15 +125,19 @@ class Surroundings:
 
 DONORS: tuple[DonorKind, ...] = (
     DonorKind("pyridinic nitrogen", "N", 2, 50.0, lambda at: at.bent and at.ring_size == 6 and not at.metals),
+    DonorKind("azo nitrogen", "N", 2, 50.0, lambda at: at.bent and "N" in at.elements and not at.metals),
     DonorKind("imine nitrogen", "N", 2, 50.0, lambda at: at.bent and "C" in at.elements and not at.metals),
     DonorKind("nitrogen", "N", 2, 50.0, lambda at: at.bent and not at.metals),
-    DonorKind("amine nitrogen", "N", 3, 50.0, lambda at: at.pyramidal and not at.metals),
-    DonorKind("carbonyl oxygen", "O", 1, 86.0, lambda at: at.elements == ["C"]),
-    DonorKind("sulfonyl oxygen", "O", 1, 86.0, lambda at: at.elements == ["S"]),
-    DonorKind("phosphoryl oxygen", "O", 1, 86.0, lambda at: at.elements == ["P"]),
-    DonorKind("N-oxide oxygen", "O", 1, 86.0, lambda at: at.elements == ["N"]),
-    DonorKind("terminal oxygen", "O", 1, 86.0, lambda at: not at.metals and at.elements != ["H"]),
-    DonorKind("hydroxide oxygen", "O", 1, 86.0, lambda at: at.elements == ["H"]),
+    DonorKind("amine nitrogen", "N", 3, 50.0, lambda at: at.pyramidal and not at.metals and not at.conjugated),
+    DonorKind("terminal nitrogen", "N", 1, 60.0, lambda at: at.elements == ["N"] or at.carrier_bonds == 1),
+    DonorKind("terminal carbon", "C", 1, 60.0, lambda at: at.elements[0] in ("N", "O")),
+    DonorKind("carbonyl oxygen", "O", 1, 100.0, lambda at: at.elements == ["C"]),
+    DonorKind("sulfoxide oxygen", "O", 1, 100.0, lambda at: at.elements == ["S"] and at.terminal_oxygens_beside == 1),
+    DonorKind("sulfonyl oxygen", "O", 1, 100.0, lambda at: at.elements == ["S"]),
+    DonorKind("phosphoryl oxygen", "O", 1, 100.0, lambda at: at.elements == ["P"]),
+    DonorKind("N-oxide oxygen", "O", 1, 100.0, lambda at: at.elements == ["N"]),
+    DonorKind("terminal oxygen", "O", 1, 100.0, lambda at: not at.metals and at.elements != ["H"]),
+    DonorKind("hydroxide oxygen", "O", 1, 100.0, lambda at: at.elements == ["H"]),
     DonorKind("water oxygen", "O", 2, 65.0, lambda at: at.elements == ["H", "H"]),
     DonorKind("hydroxyl oxygen", "O", 2, 65.0, lambda at: at.bent and "H" in at.elements),
     DonorKind("carboxylate oxygen", "O", 2, 55.0, lambda at: at.bent and at.metals == 1 and at.beside_oxygen),
@@ -117,12 +145,17 @@ DONORS: tuple[DonorKind, ...] = (
     DonorKind("ester oxygen", "O", 2, 55.0, lambda at: at.bent and not at.metals and at.beside_carbonyl),
     DonorKind("ether oxygen", "O", 2, 65.0, lambda at: at.bent and not at.metals),
     DonorKind("bridging alkoxide oxygen", "O", 3, 50.0, lambda at: at.pyramidal and 0 < at.metals < 3),
-    DonorKind("thione sulfur", "S", 1, 86.0, lambda at: at.elements == ["C"]),
-    DonorKind("terminal sulfur", "S", 1, 86.0, lambda at: not at.metals),
+    DonorKind("terminal sulfur", "S", 1, 100.0, lambda at: not at.metals),
+    DonorKind("thiol sulfur", "S", 2, 65.0, lambda at: at.bent and "H" in at.elements),
     DonorKind("thioether sulfur", "S", 2, 65.0, lambda at: at.bent and not at.metals),
     DonorKind("sulfide sulfur", "S", 2, 65.0, lambda at: at.bent and at.metals > 0),
     DonorKind("phosphine phosphorus", "P", 3, 50.0, lambda at: at.pyramidal),
-    DonorKind("fluoride", "F", 1, 86.0, lambda at: at.elements[0] not in ("C", "H", "N", "O", "F")),
+    DonorKind("fluoride", "F", 1, 100.0, lambda at: at.elements[0] not in ("C", "H", "N", "O", "F")),
+    *(
+        DonorKind(label, element, bonded, 65.0, lambda at: at.metals == len(at.bonded))
+        for label, element in (("fluoride", "F"), ("chloride", "Cl"), ("bromide", "Br"))
+        for bonded in range(1, 6)
+    ),
 )
 """Every kind of donor atom but nitrile N (whose sites are corners and ends) and oxo O (a kind of its own)."""
 

@@ -20,7 +20,7 @@ BOND_SLACK = 0.4
 Radii: Cordero et al., Dalton Trans. 2832 (2008), doi 10.1039/b801115j, as tabulated in ASE.
 """
 
-METAL_SLACK = 0.2
+METAL_SLACK = 0.35
 """The same for a bond with one metal atom [Angstrom]: their radii are large, and donors across a ring are near."""
 
 METAL_CARBON_SLACK = 0.05

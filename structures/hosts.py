@@ -101,9 +101,7 @@ def load_host(
         if _LIKE_A_FILE.fullmatch(text):
             raise BadInputError(f"{text[:200]!r} is no file, name or SMILES; files end in {', '.join(SUFFIXES)}")
         if text.strip() and _LIKE_A_NAME.fullmatch(text):
-            raise _unknown(
-                "host", text, hint=f"(nor a file; {text[:200]!r} is not a SMILES string that RDKit can read)"
-            )
+            raise _unreadable(text)
     return _with_state(from_smiles(text, conformer="lowest" if conformer is None else conformer), charge, multiplicity)
 
 
@@ -161,6 +159,16 @@ def _with_state(host: Structure, charge: int | None, multiplicity: int | None) -
     if multiplicity is None:
         multiplicity = host.multiplicity if charge == host.charge else 0
     return replace(host, charge=charge, multiplicity=multiplicity)
+
+
+def _unreadable(text: str) -> BadInputError:
+    """A text that is neither name nor file nor SMILES: the nearest names, where some are near."""
+    error = _unknown("host", text, hint="(nor a file, nor a SMILES string that RDKit can read)")
+    if "did you mean" in str(error):
+        return error
+    return BadInputError(
+        f"{text[:200]!r} is no host that `alkaflow hosts` lists, no file and no SMILES string that RDKit can read"
+    )
 
 
 def _unknown(what: str, name: str, hint: str = "") -> UnknownNameError:

@@ -80,7 +80,7 @@ def classify_complex(complex_: Complex, positions: FloatArray, sites: Sequence[S
         guest, there = get_guest(placed.guest), positions[list(atoms[name])]
         place = _nearest_site(complex_.host, host, guest, there, known, placed.site.id)
         partner = _touched_guest(complex_, positions, number)
-        if place.verdict == "dissociated":
+        if place.verdict == "dissociated" and partner is None:
             found.append(place)
         elif changed:
             found.append(FinalSite("reacted", place.site, f"reacted: {'; '.join(changed)}"))

@@ -57,10 +57,15 @@ def _is_unsaturated(graph: BondGraph, ring: tuple[int, ...]) -> bool:
 
 
 def is_pi_ring(graph: BondGraph, ring: tuple[int, ...]) -> bool:
-    """Whether more than half of a ring's atoms are C, N or B with at most three bonds."""
-    symbols, neighbours = graph.structure.symbols, graph.neighbours
-    flat = sum(symbols[a] in ("C", "N", "B") and len(neighbours[a]) <= 3 for a in ring)
-    return 2 * flat > len(ring)
+    """Whether at least half of a ring's atoms are C, N or B with at most three bonds, those to metals not counted."""
+    symbols = graph.structure.symbols
+    flat = sum(symbols[a] in ("C", "N", "B") and covalent_bonds(graph, a) <= 3 for a in ring)
+    return 2 * flat >= len(ring)
+
+
+def covalent_bonds(graph: BondGraph, atom: int) -> int:
+    """Number of non-metals bonded to an atom."""
+    return sum(not is_metal(graph.structure.symbols[j]) for j in graph.neighbours[atom])
 
 
 def ring_label(graph: BondGraph, ring: tuple[int, ...]) -> tuple[str, int]:
@@ -79,7 +84,8 @@ def ring_label(graph: BondGraph, ring: tuple[int, ...]) -> tuple[str, int]:
     key = "".join(min(turns + [turn[::-1] for turn in turns]))
     if _exocyclic_oxygens(graph, ring) >= 2 and hetero == 0:
         return "quinone", hetero
-    if any(graph.structure.symbols[a] == "C" and len(graph.neighbours[a]) > 3 for a in ring):
+    oxidised = hetero and _exocyclic_oxygens(graph, ring)
+    if oxidised or any(graph.structure.symbols[a] == "C" and covalent_bonds(graph, a) > 3 for a in ring):
         return f"{formula_of(elements)} ring", hetero
     return _NAMES.get(key, f"{formula_of(elements)} ring"), hetero
 

@@ -14,16 +14,17 @@ from scipy.spatial import cKDTree
 
 from alkaflow.elements import is_metal
 from alkaflow.structures.bays import find_bays
-from alkaflow.structures.candidates import Candidate
+from alkaflow.structures.candidates import Candidate, Room
 from alkaflow.structures.distances import contact_distance
 from alkaflow.structures.donors import Donor, find_donors
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.guests import GUESTS, Guest
-from alkaflow.structures.rings import face_rings, is_pi_ring, ring_label
+from alkaflow.structures.rings import covalent_bonds, face_rings, is_pi_ring, ring_label
 from alkaflow.structures.structure import FloatArray, Structure
 from alkaflow.structures.vectors import angle_between, apex, plane_normal, slide, unit
 
 _PROBE = GUESTS["Li"]
+_ONE_PLACE = 0.6  # a ring's face nearer than this to a bay is that bay [Angstrom]
 _NITRILE_LENGTH = 1.30  # C#N is 1.15-1.17 Angstrom, C=N at least 1.27
 _NITRILE_PAIR = 4.6  # N..N of two nitriles that share one atom: 3.9-4.4 Angstrom
 _NITRILE_SPREAD = 150.0  # degree between their axes; 56 in HATCN, 118 in geminal pairs, 180 in cyanogen
@@ -32,9 +33,11 @@ _OPEN_SIDE = 72.0  # no ligand nearer than this to the direction in which a meta
 _PLANAR_FOUR = 1.0  # distance of an atom from the plane of its four ligands up to which both sides count [Angstrom]
 _PLANAR_THREE = 0.15  # the same for three; farther out it is a pyramid, open at its tip
 _CIS = 120.0  # ligands closer than this at the metal are neighbours [degree]
-_FLUORIDE_ROOM = 1.7  # to atoms other than the hydrogen that a fluoride touches [Angstrom]
+_FLUORIDE_ROOM = 2.4  # from a fluoride that touches a hydrogen to other heavy atoms [Angstrom]
+_NITRILE_CARBON = 2.1  # a metal between two nitriles is no nearer to their C [Angstrom]
 _POCKET_REACH = 3.6  # from an acidic H to the centre of PF6-: F..H 2.0, P-F 1.6 Angstrom
 _POCKET_ROOM = 2.9  # from the centre of PF6- to any other atom [Angstrom]
+_POCKET_DONOR = 5.2  # from the centre of PF6- to a lone pair, which repels it [Angstrom]
 _POCKET_OPENING = 54.0  # how far off its X-H direction an acidic H may be touched [degree]
 _POCKET_BONDS = 8  # acidic H fewer bonds apart than this are on one arm of the host, and no pocket
 
@@ -65,6 +68,11 @@ class Host:
         return cKDTree(self.positions)
 
     @cached_property
+    def room(self) -> Room:
+        """Whether a probe fits somewhere."""
+        return Room.of_graph(self.graph)
+
+    @cached_property
     def donors(self) -> tuple[Donor, ...]:
         """Atoms with lone pairs, nitriles and oxo apart."""
         return tuple(find_donors(self.graph))
@@ -89,12 +97,17 @@ class Host:
         return self._anchors_of(find_bays(self.graph, self.donors, _PROBE))
 
     @cached_property
+    def bay_places(self) -> tuple[FloatArray, ...]:
+        """Where the probe sits in the bays."""
+        return tuple(bay.probe for bay in find_bays(self.graph, self.donors, _PROBE))
+
+    @cached_property
     def in_corners(self) -> frozenset[int]:
         """Nitrile N that belong to a corner."""
         return self._anchors_of(corners(self, _PROBE))
 
     def _anchors_of(self, candidates: Iterator[Candidate]) -> frozenset[int]:
-        there = [c for c in candidates if c.has_room(self.tree)]
+        there = [c for c in candidates if self.room.is_free(c.probe, c.anchors)]
         return frozenset(atom for candidate in there for atom in candidate.anchors)
 
 
@@ -118,6 +131,8 @@ def corners(host: Host, guest: Guest) -> Iterator[Candidate]:
         out = base - (positions[x_1] + positions[x_2]) / 2
         place, normal = apex(positions[n_1], positions[n_2], out, reach, reach)
         probe, _ = apex(positions[n_1], positions[n_2], out, probe_reach, probe_reach)
+        carbons, limit = positions[[c_1, c_2]], np.full((1, 2), _NITRILE_CARBON)
+        place, probe = (at + max(slide(at[None], carbons, limit, normal), 0.0) * normal for at in (place, probe))
         label = "geminal nitrile corner" if geminal else "nitrile corner"
         yield Candidate("corner", label, tuple(sorted((n_1, n_2))), place, normal, 0.0, probe, (str(int(geminal)),))
 
@@ -149,7 +164,9 @@ def _carboxylates(host: Host, guest: Guest, alone: dict[int, Donor]) -> Iterator
         out = (positions[first] + positions[second]) / 2 - positions[centre]
         place, normal = apex(positions[first], positions[second], out, *[guest.reach("O")] * 2)
         probe, _ = apex(positions[first], positions[second], out, *[_PROBE.reach("O")] * 2)
-        label = "carboxylate" if host.structure.symbols[centre] == "C" else "nitro group"
+        whole = all(host.structure.symbols[o] == "O" for o in host.graph.neighbours[centre])
+        names = ("carbonate", "nitrate") if whole else ("carboxylate", "nitro group")
+        label = names[host.structure.symbols[centre] == "N"]
         yield Candidate("lone-pair", label, (first, second), place, normal, 0.0, probe, ("",))
 
 
@@ -170,6 +187,8 @@ def faces(host: Host, guest: Guest) -> Iterator[Candidate]:
         sides = [side for side in (normal, -normal) if is_pi_ring(host.graph, ring) or side @ (centroid - centre) > 0]
         for side in sides:
             probe = centroid + _PROBE.height(radius) * side
+            if any(np.linalg.norm(probe - place) < _ONE_PLACE for place in host.bay_places):
+                continue
             anchors, rank = tuple(sorted(ring)), (f"{9 - hetero}", label)
             yield Candidate("face", f"{label} face", anchors, centroid, side, guest.height(radius), probe, rank)
 
@@ -227,7 +246,8 @@ def acidics(host: Host, guest: Guest) -> Iterator[Candidate]:
         (carrier,) = host.graph.neighbours[hydrogen]
         direction = positions[hydrogen] - positions[carrier]
         found = _on_atom(host, "acidic", label, hydrogen, direction, reach, touch)
-        if found.has_room(host.tree, _FLUORIDE_ROOM):
+        near = set(host.tree.query_ball_point(found.probe, _FLUORIDE_ROOM)) & host.room.heavy
+        if not near - {carrier}:
             yield found
     yield from _pockets(host, acids, reach)
 
@@ -252,7 +272,9 @@ def _pockets(host: Host, acids: dict[int, str], reach: float) -> Iterator[Candid
             angle_between(direction, probe - positions[h]) < _POCKET_OPENING
             for direction, h in zip(directions, pair, strict=True)
         )
-        if facing and not set(host.tree.query_ball_point(probe, _POCKET_ROOM)) - set(pair):
+        donors = positions[[donor.atom for donor in host.donors] + [n for n, _, _ in host.nitriles]].reshape(-1, 3)
+        over_donor = len(donors) and np.linalg.norm(donors - probe, axis=1).min() < _POCKET_DONOR
+        if facing and not over_donor and not set(host.tree.query_ball_point(probe, _POCKET_ROOM)) - set(pair):
             place, _ = apex(a, b, out, reach, reach)
             label = " + ".join(sorted({acids[h] for h in pair})) + " pocket"
             yield Candidate("acidic", label, pair, place, normal, 0.0, probe, ("~", label))
@@ -329,7 +351,7 @@ def _acidic_hydrogens(host: Host) -> Iterator[tuple[int, str]]:
     aromatic = {
         atom
         for ring in host.graph.rings
-        if is_pi_ring(host.graph, ring) and all(symbols[a] != "C" or len(neighbours[a]) <= 3 for a in ring)
+        if is_pi_ring(host.graph, ring) and all(symbols[a] != "C" or covalent_bonds(host.graph, a) <= 3 for a in ring)
         for atom in ring
     }
     for atom, symbol in enumerate(symbols):

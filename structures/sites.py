@@ -69,10 +69,13 @@ class Site:
         return self.kind not in ("acidic", "top", "bridge")
 
     def suits(self, guest: Guest) -> bool:
-        """Whether a guest of this charge has business here: no cation at an acidic H, no anion at a lone pair."""
+        """Whether a guest of this charge has business here: no cation at an acidic H, no anion at a lone pair.
+
+        Under a ring of alkoxides there are metals, which an anion seeks.
+        """
         if self.kind == "acidic":
             return guest.charge < 0 or not guest.is_atom
-        return guest.charge >= 0 or self.kind in ("face", "top", "bridge")
+        return guest.charge >= 0 or self.kind in ("face", "top", "bridge") or self.label == "alkoxide bay"
 
 
 def find_sites(
@@ -115,7 +118,7 @@ def find_sites(
     operations = find_operations(graph, tolerance)
     sites: list[Site] = []
     for kind, rule in (RULES if rules is None else rules).items():
-        candidates = [c for c in rule(seen, placed) if c.has_room(seen.tree)]
+        candidates = [c for c in rule(seen, placed) if seen.room.is_free(c.probe, c.anchors)]
         groups = _merge_equivalent(candidates, operations, host.positions.mean(axis=0))
         groups.sort(key=lambda group: _order(group, graph))
         sites += [_as_site(f"{kind}-{number}", group) for number, group in enumerate(groups, start=1)]
@@ -155,7 +158,8 @@ def _answering(sites: Sequence[Site], query: str) -> list[Site]:
         if wanted in RULES:
             raise BadInputError(f"this host has no site of kind {wanted!r}; it has {there}")
         known = [name for site in sites for name in (site.id, site.kind, site.label)]
-        raise UnknownNameError("site", query, known, hint=f"this host has {there}")
+        members = [member.id for site in sites for member in site.members if member.id.startswith(wanted.split(".")[0])]
+        raise UnknownNameError("site", query, members if "." in wanted and members else known, f"this host has {there}")
     return chosen
 
 

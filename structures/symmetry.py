@@ -21,6 +21,9 @@ from alkaflow.structures.vectors import rotation_between
 DEFAULT_TOLERANCE = 0.15
 """Largest distance between an atom's image and the atom it stands for [Angstrom]; holds for noise of 0.02."""
 
+EXACT = 1e-3
+"""A structure that is symmetric to this is meant to be [Angstrom]; relaxations keep the symmetry of such a start."""
+
 _OFF_CENTRE = 0.5  # atoms nearer to the centre than this give a frame no direction [Angstrom]
 _FLATTEST = 0.7  # height of a triangle that spans a good frame with the centre [Angstrom]
 _STRAIGHT = 0.2  # atoms that make no higher triangle with the centre are on a line [Angstrom]

@@ -58,6 +58,8 @@ def sites(
 
     if rank is not None and rank not in _RANKINGS:
         raise UnknownNameError("ranking", rank, _RANKINGS)
+    if html is not None and html.suffix.lower() not in (".html", ".htm"):
+        raise BadInputError(f"cannot write {html}: the name of a page ends in .html")
     if picture is not None:
         from alkaflow.analysis.picture import check_picture_path, draw_sites
 
@@ -243,15 +245,17 @@ def build(
     multiplicity: MultiplicityOption = None,
     conformer: ConformerOption = None,
     molecule: MoleculeOption = None,
-    style: Annotated[str, typer.Option("--format", help=f"One of: {', '.join(_BUILD_FORMATS)}.")] = "xyz",
+    style: Annotated[
+        str | None,
+        typer.Option("--format", help=f"One of: {', '.join(_BUILD_FORMATS)}; by default as the file is called."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
 ) -> None:
     """Write the structure of a host, or of a host with guests at sites."""
     from alkaflow.structures import find_sites, format_pdb, format_xyz, load_host, place_guests, select_place
     from alkaflow.structures.complexes import Placed
 
-    if style not in _BUILD_FORMATS:
-        raise UnknownNameError("format", style, _BUILD_FORMATS)
+    style = _build_format(style, output)
     guests, places = guest or [], site or []
     if len(guests) != len(places):
         raise BadInputError(
@@ -289,6 +293,19 @@ def build(
             "fragments": {name: list(atoms) for name, atoms in fragments.items()},
         }
         write_text(json.dumps(data, indent=2) + "\n", output)
+
+
+def _build_format(style: str | None, output: Path | None) -> str:
+    """The format asked for, or that of the file's name; refused where the two disagree."""
+    suffix = output.suffix.lower().removeprefix(".") if output is not None else ""
+    if suffix and suffix not in _BUILD_FORMATS:
+        raise BadInputError(f"cannot write {output}: files that end in {', '.join(_BUILD_FORMATS)} are written")
+    chosen = style or suffix or "xyz"
+    if chosen not in _BUILD_FORMATS:
+        raise UnknownNameError("format", chosen, _BUILD_FORMATS)
+    if suffix and suffix != chosen:
+        raise BadInputError(f"--format {chosen} does not go with the name of the file {output}")
+    return chosen
 
 
 def hosts(

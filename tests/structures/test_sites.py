@@ -101,13 +101,21 @@ EXPECTED: dict[str, list[tuple[str, int]]] = {
     ],
     # D3d: three alkoxide O over either Ti3O3 ring; the lone pairs of six mu3-oxo and of twelve carboxylate O
     "ti6-formate-methoxide": [
-        ("O bay", 2),
-        ("O3Ti3 ring face", 2),
+        ("alkoxide bay", 2),
         ("mu3-oxo", 6),
         ("carboxylate oxygen", 12),
     ],
     # Al4O6, Td: four Al with an open side, six O bridging two Al, the four outer sides of the Al3O3 rings
     "al2o3-2": [("Al top", 4), ("mu2-oxo", 6), ("Al3O3 ring face", 4)],
+    # small rings have lone pairs too; a nitride or carbide end that is no nitrile
+    "C1CO1": [("ether oxygen", 1)],
+    "[C-]#N": [("terminal nitrogen", 1), ("terminal carbon", 1)],
+    # catecholate: the two O face one place, 3.0 Angstrom apart as they are
+    "[O-]c1ccccc1[O-]": [("carbonyl bay", 1), ("quinone face", 2), (CH, 2), (CH, 2)],
+    # 8-hydroxyquinoline: its O-H points at the N, whose lone pair is taken, and no fluoride gets between
+    "Oc1cccc2cccnc12": [("hydroxyl oxygen", 1), ("pyridine face", 2), ("benzene face", 2), *[(CH, 1)] * 6],
+    # succinimide: the ring is half unsaturated; its H and its two O
+    "O=C1CCC(=O)N1": [("carbonyl oxygen", 2), ("N-H", 1), ("C4N ring face", 2)],
     "CCO": [("hydroxyl oxygen", 1), ("O-H", 1)],
     "CC": [],
 }

@@ -104,7 +104,7 @@ def test_bad_studies_are_refused(changes: dict[str, object], message: str) -> No
 
 def test_hosts_from_files_are_relative_to_the_study(tmp_path: Path) -> None:
     (tmp_path / "n2.xyz").write_text("2\n\nN 0 0 0\nN 0 0 1.1\n", encoding="utf-8")
-    with pytest.raises(BadInputError, match="no site at all"):
+    with pytest.raises(BadInputError, match="no site of kind 'bay'; it has lone-pair-1"):
         make_plan(study(hosts=[{"name": "HATCN", "file": "n2.xyz"}], published=[]), folder=tmp_path)
 
 
