@@ -14,6 +14,7 @@ _LAZY = {
     "Settings": "alkaflow.settings",
     "Structure": "alkaflow.structures",
     "build_complex": "alkaflow.structures",
+    "calculate": "alkaflow.launchpad.single",
     "find_sites": "alkaflow.structures",
     "hatcn": "alkaflow.structures",
     "load_host": "alkaflow.structures",

@@ -20,11 +20,21 @@ Step = Literal["relax", "energy"]
 Position = tuple[float, float, float]
 
 
+class Fragment(BaseModel):
+    """Atoms (numbers from 0) of a host or a guest, with the charge [e] and multiplicity 2S+1 that it has alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    atoms: tuple[int, ...]
+    charge: int
+    multiplicity: int
+
+
 class CalculationInput(BaseModel):
     """The canonical input of a calculation.
 
     Exactly one of ``positions`` (Angstrom, rounded to 1e-6) and ``parent`` (the id of the calculation whose final
-    geometry is used) is given.
+    geometry is used) is given. ``fragments``, the host first, are for levels that search electronic states.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +47,7 @@ class CalculationInput(BaseModel):
     symbols: tuple[str, ...]
     positions: tuple[Position, ...] | None = None
     parent: str | None = None
+    fragments: tuple[Fragment, ...] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "CalculationInput":

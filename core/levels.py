@@ -68,6 +68,16 @@ class KohnSham(BaseModel):
     energy_threshold: float = Field(default=1e-8, gt=0, description="SCF energy change [Hartree]")
     gradient_threshold: float = Field(default=1e-4, gt=0, description="norm of the SCF orbital gradient")
     max_cycles: int = Field(default=80, ge=1)
+    convergence: Literal["gau-loose", "gau", "gau-tight"] | None = Field(
+        default=None, description="when a relaxation has converged, by Gaussian's sets; none: gau"
+    )
+    max_steps: int | None = Field(default=None, ge=1, description="a relaxation fails after this many; none: 200")
+    stability: Literal[True] | None = Field(
+        default=None, description="test the SCF solution and leave an unstable one; none: only after corrections"
+    )
+    states: Literal[True] | None = Field(
+        default=None, description="search the states of an open-shell complex cheaply, begin with the lowest"
+    )
 
     @field_validator("functional")
     @classmethod

@@ -61,3 +61,11 @@ class Plan(_Part):
     rows: list[PlanRow]
     calculations: dict[str, CalculationInput] = Field(description="by id, parents before children")
     titles: dict[str, str] = Field(description="what each calculation is, for people")
+
+
+class SingleRun(_Part):
+    """The steps of one structure, outside any study."""
+
+    study: None = None
+    calculations: dict[str, CalculationInput] = Field(description="by id, parents before children")
+    titles: dict[str, str] = Field(description="what each calculation is, for people")

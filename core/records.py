@@ -36,6 +36,20 @@ class Convergence(_Part):
     )
     grid_electrons: float | None = Field(default=None, description="electrons found on the integration grid")
     corrections: list[dict[str, Any]] = Field(default_factory=list, description="what was tried, custodian's shape")
+    stability: dict[str, Any] | None = Field(
+        default=None, description="of the SCF solution: tested, stable, external_stable, rounds, lowering [Hartree], "
+        "lowest eigenvalues of the orbital Hessian [Hartree]; none: not tested"
+    )  # fmt: skip
+
+
+class ElectronicState(_Part):
+    """A state that the search at a cheap level found."""
+
+    label: str
+    energy_hartree: float
+    s_squared: float
+    guest_charges: list[float] = Field(description="Mulliken charge of each guest [e]")
+    restricted: bool
 
 
 class Charges(_Part):
@@ -84,6 +98,9 @@ class Record(_Part):
     basis_sha256: str | None = Field(default=None, description="of the basis-set data as used")
     convergence: Convergence
     orbitals: FileReference | None = None
+    states: list[ElectronicState] = Field(
+        default_factory=list, description="found by the search that preceded, lowest first; the first was carried on"
+    )
     warnings: list[str] = Field(default_factory=list)
     provenance: Provenance
 

@@ -19,7 +19,7 @@ from alkaflow.launchpad.books import Books
 from alkaflow.launchpad.database import SCHEMA_VERSION, Database, Document
 from alkaflow.launchpad.locks import lock
 from alkaflow.launchpad.owner import Owner, owner_of
-from alkaflow.plans import Plan
+from alkaflow.plans import Plan, SingleRun
 from alkaflow.records import Record, formula_of
 
 _LOCK = "the queue"
@@ -60,7 +60,7 @@ class Queue:
 
     # --- submitting -------------------------------------------------------------------------------------------------
 
-    def submit(self, plan: Plan) -> Submission:
+    def submit(self, plan: Plan | SingleRun) -> Submission:
         """Queue what a plan needs and is neither done nor queued; failed calculations are queued again."""
         ids = list(plan.calculations)
         with self._exclusively():
@@ -69,7 +69,8 @@ class Queue:
             again = [i for i in ids if states.get(i) == "FIZZLED"]
             for calculation in new:
                 self._insert(plan.calculations[calculation], plan.titles[calculation])
-            self._db.calculations.update_many({"_id": {"$in": ids}}, {"$addToSet": {"studies": plan.study.name}})
+            if plan.study is not None:
+                self._db.calculations.update_many({"_id": {"$in": ids}}, {"$addToSet": {"studies": plan.study.name}})
             for calculation in again:
                 self._set_free(calculation)
             self._books.enqueue_missing(ids)

@@ -27,10 +27,11 @@ from alkaflow.files import sha256_of, write_atomically
 from alkaflow.launchpad.database import Database, open_database
 from alkaflow.launchpad.locks import LockedError
 from alkaflow.launchpad.queue import Claim, Queue
+from alkaflow.levels import Level
 from alkaflow.records import Record
 from alkaflow.settings import Settings, load_settings
 from alkaflow.workflows.blas import process_environment
-from alkaflow.workflows.child import FAILURE_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE, Task
+from alkaflow.workflows.child import FAILURE_FILE, GUESS_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE, Task
 from alkaflow.workflows.progress import PROGRESS_FILE, read_progress
 
 _POLL_SECONDS = 0.1
@@ -40,6 +41,7 @@ _GRACE_SECONDS = 5.0
 _FREE_DISK_MB = 200
 _LOG_FILE = "output.log"
 _SCRATCH = "scratch"
+_CHECKPOINTS = "checkpoints"
 _DELIVERY_SECONDS = 3600.0
 
 
@@ -196,15 +198,27 @@ class Worker:
             free = shutil.disk_usage(directory).free / 1e6
             if free < _FREE_DISK_MB:
                 raise ServiceError(f"{directory} has {free:.0f} MB of disk left; {_FREE_DISK_MB} are needed to go on")
+            checkpoints = directory.parent / _CHECKPOINTS
+            checkpoints.mkdir(mode=0o700, exist_ok=True)
             task = Task(
                 calculation=claim.calculation,
                 positions=claim.positions,
                 threads=self._settings.threads or usable_cores(),
                 memory_mb=self._settings.memory_mb or usable_memory_mb(),
+                guess_level=self._fetch_guess(claim, directory),
+                checkpoints=checkpoints,
             )
             write_atomically(directory / TASK_FILE, task.model_dump_json().encode())
         except OSError as error:
             raise ServiceError(f"cannot write to {directory}: {error.strerror}") from None
+
+    def _fetch_guess(self, claim: Claim, directory: Path) -> Level | None:
+        """Write the orbitals of the parent beside the task; returns their level, or None where there are none."""
+        parent = self._database.record(claim.calculation.parent) if claim.calculation.parent else None
+        if parent is None or parent.orbitals is None:
+            return None
+        write_atomically(directory / GUESS_FILE, self._database.get_file(parent.orbitals.sha256))
+        return parent.level_of_theory
 
     def _watch_child(
         self,
@@ -273,8 +287,9 @@ class Worker:
     def _tidy(self, calculation: str) -> None:
         """Remove what the database holds now; logs that say something stay."""
         root = self._settings.data_dir / "attempts" / calculation
+        shutil.rmtree(root / _CHECKPOINTS, ignore_errors=True)
         for directory in root.glob("*"):
-            for name in (RECORD_FILE, ORBITAL_FILE, TASK_FILE, PROGRESS_FILE):
+            for name in (RECORD_FILE, ORBITAL_FILE, GUESS_FILE, TASK_FILE, PROGRESS_FILE):
                 (directory / name).unlink(missing_ok=True)
             log = directory / _LOG_FILE
             if log.exists() and log.stat().st_size == 0:

@@ -9,7 +9,7 @@ from alkaflow.workflows.library import (
     shipped_studies,
     shipped_table,
 )
-from alkaflow.workflows.plan import make_plan
+from alkaflow.workflows.plan import make_plan, plan_single
 from alkaflow.workflows.protocols import PROTOCOLS, Protocol, get_protocol
 from alkaflow.workflows.ranking import Dropped, Minimum, Ranking, rank_sites
 
@@ -27,6 +27,7 @@ __all__ = [
     "get_protocol",
     "load_study",
     "make_plan",
+    "plan_single",
     "rank_sites",
     "read_bundle",
     "read_orbital_file",

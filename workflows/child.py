@@ -24,20 +24,28 @@ from pydantic import BaseModel, ConfigDict
 from alkaflow.calculations import CalculationInput, Position
 from alkaflow.errors import AlkaflowError, CalculationError
 from alkaflow.files import sha256_of, write_atomically
-from alkaflow.levels import Xtb
+from alkaflow.levels import KohnSham, Level, Xtb
 from alkaflow.records import Convergence, FileReference, Provenance, Record, formula_of
 
 TASK_FILE = "task.json"
 RECORD_FILE = "record.json"
 FAILURE_FILE = "failure.json"
 ORBITAL_FILE = "orbitals.npz"
+GUESS_FILE = "guess.npz"
 ORBITAL_FORMAT = "npz: coefficients (functions, occupied), energies [Hartree], occupations, by spin"
 
-_PACKAGES = ("alkaflow", "numpy", "scipy", "ase", "pyscf", "pyscf-dispersion", "tblite")
+CHEAP = {"basis": "6-31g", "basis_of_element": {}, "grid": 1, "scf_grid": None, "energy_threshold": 1e-7}
+"""What a search of electronic states takes instead of its level's own."""
+
+_PACKAGES = ("alkaflow", "numpy", "scipy", "ase", "pyscf", "pyscf-dispersion", "geometric", "tblite")
 
 
 class Task(BaseModel):
-    """What a child is told: the input, the geometry it stands for [Angstrom], and what it may use."""
+    """What a child is told: the input, the geometry it stands for [Angstrom], and what it may use.
+
+    ``guess_level`` is the level of the orbitals in the file ``guess.npz``, where there is one; ``checkpoints`` the
+    directory that outlives the attempt.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,6 +53,8 @@ class Task(BaseModel):
     positions: tuple[Position, ...]
     threads: int
     memory_mb: int
+    guess_level: Level | None = None
+    checkpoints: Path | None = None
 
 
 def main() -> int:
@@ -106,10 +116,10 @@ def run_task(task: Task, directory: Path) -> Record:
     begin = time.monotonic()
     if isinstance(given.level, Xtb):
         found = _run_xtb(structure, given, progress)
-    elif given.step == "energy":
-        found = _run_scf(structure, task, progress, directory)
+    elif given.step == "relax" and len(structure) > 1:
+        found = _run_relaxation(structure, task, progress, directory)
     else:
-        raise CalculationError("bad_input", f"step {given.step!r} is not served at {given.level}")
+        found = _run_scf(structure, task, progress, directory)
     seconds = {"total": time.monotonic() - begin, **found.pop("seconds", {})}
     return Record.model_validate(common | found | {"provenance": _provenance(task, seconds)})
 
@@ -132,13 +142,108 @@ def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str
     }
 
 
+def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
+    from alkaflow.structures.graph import BondGraph
+    from alkaflow.structures.symmetry import EXACT, find_operations
+    from alkaflow.units import BOHR_ANGSTROM, HARTREE_EV
+    from alkaflow.workflows.basis import basis_hash
+    from alkaflow.workflows.checkpoint import fingerprint_of
+    from alkaflow.workflows.drift import drifted_apart
+    from alkaflow.workflows.pyscf_engine import build_molecule
+    from alkaflow.workflows.relaxation import DEFAULT_MAX_STEPS, THRESHOLDS, run_relaxation
+
+    level = task.calculation.level
+    if isinstance(level, Xtb):
+        raise TypeError(level)
+    states: list[Any] = []
+    guess = _guess(structure, level, task, directory)
+    if level.states and task.calculation.fragments and structure.multiplicity > 1:
+        guess, states = _lowest_state(structure, level, task, progress)
+    result = run_relaxation(
+        structure,
+        level,
+        task.memory_mb,
+        progress,
+        task.checkpoints or directory,
+        fingerprint_of(task.calculation),
+        thresholds=THRESHOLDS[level.convergence or "gau"],
+        max_steps=level.max_steps or DEFAULT_MAX_STEPS,
+        operations=find_operations(BondGraph(structure), EXACT),
+        judge=drifted_apart,
+        guess=guess,
+    )
+    molecule = build_molecule(structure, level, task.memory_mb)
+    return {
+        "start_positions_angstrom": structure.positions.tolist(),
+        "positions_angstrom": result.positions.tolist(),
+        "energy_hartree": result.energy,
+        "energies_along_relaxation": result.energies,
+        "basis_functions": int(molecule.nao),
+        "basis_sha256": basis_hash(molecule._basis),  # noqa: SLF001  (PySCF has no other way to the data it used)
+        "convergence": Convergence(
+            cycles=result.steps,
+            max_force=result.max_gradient * HARTREE_EV / BOHR_ANGSTROM,
+            symmetry_operations=result.operations,
+            corrections=result.corrections,
+        ),
+        "orbitals": _write_orbitals(dict(result.guess), directory) if result.guess else None,
+        "states": states,
+        "warnings": result.notes,
+    }
+
+
+def _guess(structure: Any, level: KohnSham, task: Task, directory: Path) -> dict[str, Any] | None:
+    """Orbitals of the step before in the basis of this one, where there are some."""
+    import numpy as np
+
+    from alkaflow.workflows.guess import orbitals_in_basis
+    from alkaflow.workflows.pyscf_engine import build_molecule
+
+    path = directory / GUESS_FILE
+    if not isinstance(task.guess_level, KohnSham) or not path.exists():
+        return None
+    with np.load(path) as stored:
+        orbitals = {name: stored[name] for name in stored.files}
+    before, now = (build_molecule(structure, each, task.memory_mb) for each in (task.guess_level, level))
+    return orbitals_in_basis(orbitals, before, now)
+
+
+def _lowest_state(structure: Any, level: KohnSham, task: Task, progress: Any) -> tuple[dict[str, Any], list[Any]]:
+    """Orbitals of the lowest state that a search at a cheap level finds, and all of its states."""
+    from alkaflow.records import ElectronicState
+    from alkaflow.workflows.guess import orbitals_in_basis
+    from alkaflow.workflows.pyscf_engine import build_molecule
+    from alkaflow.workflows.states import search_states
+
+    cheap = level.model_copy(update=CHEAP)
+    states = search_states(structure, cheap, task.calculation.fragments or (), task.memory_mb, progress.report)
+    orbitals: dict[str, Any] = {}
+    for spin, orbital, occupation in zip(("alpha", "beta"), states[0].coefficients, states[0].occupations, strict=True):
+        orbitals |= {
+            f"coefficients_{spin}": orbital[:, occupation > 0],
+            f"occupations_{spin}": occupation[occupation > 0],
+        }
+    molecules = (build_molecule(structure, each, task.memory_mb) for each in (cheap, level))
+    found = [
+        ElectronicState(
+            label=state.label,
+            energy_hartree=state.energy,
+            s_squared=state.s_squared,
+            guest_charges=list(state.guest_charges),
+            restricted=state.restricted,
+        )
+        for state in states
+    ]
+    return orbitals_in_basis(orbitals, *molecules), found
+
+
 def _run_scf(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
     from alkaflow.workflows.pyscf_engine import run_scf
 
     level = task.calculation.level
     if isinstance(level, Xtb):
         raise TypeError(level)
-    result = run_scf(structure, level, task.memory_mb, progress)
+    result = run_scf(structure, level, task.memory_mb, progress, _guess(structure, level, task, directory))
     return {
         "positions_angstrom": structure.positions.tolist(),
         "energy_hartree": result.energy,

@@ -27,6 +27,8 @@ _GRID_POINTS = {
     4: 30_000,
     5: 46_000,
 }  # pruned, per atom of the second row
+_STEPS = 25  # of a relaxation
+_STEP_OVER_ENERGY = 1.1  # a gradient costs about 0.6 of an energy, which begins from the orbitals before it
 _START_SECONDS = 2.0  # imports and set-up of a process
 _BASE_MB = 400.0
 
@@ -58,6 +60,8 @@ def estimate(given: CalculationInput, threads: int, factor: float = 1.0) -> Cost
         return Cost(_START_SECONDS + 0.03 * steps * (atoms / 30) ** 2, _BASE_MB, 0)
     functions = count_functions({s: given.level.basis_for(s) for s in given.symbols}, given.symbols)
     operations, memory = _kohn_sham(given, given.level, functions)
+    if given.step == "relax":
+        operations *= _STEPS * _STEP_OVER_ENERGY
     return Cost(_START_SECONDS + factor * operations / (_RATE * threads), _BASE_MB + memory, functions)
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from alkaflow.calculations import CalculationInput, rounded
+from alkaflow.calculations import CalculationInput, Fragment, rounded
 from alkaflow.errors import BadInputError
-from alkaflow.levels import KohnSham, Xtb
-from alkaflow.plans import Leg, Plan, PlannedHost, PlanRow
+from alkaflow.levels import KohnSham, Xtb, parse_level
+from alkaflow.plans import Leg, Plan, PlannedHost, PlanRow, SingleRun
 from alkaflow.structures import Site, Structure, build_complex, find_sites, get_guest, select_sites
 from alkaflow.structures.hosts import builtin_host, load_file
 from alkaflow.structures.smiles import from_smiles
@@ -52,7 +52,9 @@ def make_plan(
     for entry in study.hosts:
         host = _load_entry(entry, folder)
         guest_symbols = [symbol for guest in wanted_guests for symbol in get_guest(guest).structure.symbols]
-        check_level(chosen.energy, (*host.symbols, *guest_symbols))
+        for level in (*chosen.relaxations, chosen.energy):
+            if isinstance(level, KohnSham):
+                check_level(level, (*host.symbols, *guest_symbols))
         published = [row for row in study.published if row.host == entry.name]
         for guest in wanted_guests:
             known = find_sites(host, guest)
@@ -64,6 +66,35 @@ def make_plan(
     if missing := [query for query in queries if query not in answered]:
         select_sites(known, missing[0])  # raises, with what the last host has
     return builder.plan(study)
+
+
+def plan_single(structure: Structure, level: str | None, protocol: str | None, relax: bool = False) -> SingleRun:
+    """The steps of one structure: a level, with or without a relaxation, or a protocol.
+
+    Parameters
+    ----------
+    structure
+        With charge and multiplicity.
+    level, protocol
+        One of the two; a level alone is a single point at the given geometry.
+    relax
+        At that level, before the energy.
+
+    Raises
+    ------
+    BadInputError
+        Both or neither are given, a level or protocol is unknown, or the level lacks an element.
+    """
+    if (level is None) == (protocol is None) or (relax and protocol is not None):
+        raise BadInputError("give either a level, with or without a relaxation, or a protocol, which has its own")
+    builder = _Builder(get_protocol(protocol) if protocol is not None else _at_level(str(level), relax))
+    return builder.single(structure)
+
+
+def _at_level(text: str, relax: bool) -> Protocol:
+    """A protocol of one level."""
+    level = parse_level(text)
+    return Protocol(name=text, relaxations=(level,) if relax else (), energy=level, summary="one level")
 
 
 def _load_entry(entry: HostEntry, folder: Path | None) -> Structure:
@@ -153,7 +184,11 @@ class _Builder:
             multiplicity=host.multiplicity,
         )
         where = f"{guest} at {site.label} of {name}"
-        placed = build_complex(host, guest, site).structure
+        placed = build_complex(host, guest, site)
+        fragments = tuple(
+            Fragment(atoms=atoms, charge=part.charge, multiplicity=part.multiplicity)
+            for atoms, part in zip(placed.fragments.values(), (host, get_guest(guest).structure), strict=True)
+        )
         self._rows.append(
             PlanRow(
                 label=published.label if published else f"{guest} {site.label}",
@@ -168,7 +203,7 @@ class _Builder:
                 source=published.source if published else None,
                 host_leg=self._leg(host, name),
                 guest_leg=self._leg(get_guest(guest).structure, f"{guest} atom"),
-                complex_leg=self._leg(placed, where),
+                complex_leg=self._leg(placed.structure, where, fragments),
             )
         )
 
@@ -177,19 +212,30 @@ class _Builder:
         return Plan(
             study=study,
             protocol=self._protocol.name,
-            level=f"{self._protocol.energy}//{self._protocol.relaxation}",
+            level=self._protocol.level,
             hosts=self._hosts,
             rows=self._rows,
             calculations=self._calculations,
             titles=self._titles,
         )
 
-    def _leg(self, structure: Structure, title: str) -> Leg:
-        """Relaxation and energy of a structure; a single atom has nothing to relax."""
-        if len(structure) == 1:
-            return Leg(ids=[self._energy(structure, None, title)])
-        relaxed = self._register(_input("relax", self._protocol.relaxation, structure, None), title)
-        return Leg(ids=[relaxed, self._energy(structure, relaxed, title)])
+    def single(self, structure: Structure) -> SingleRun:
+        """The steps of one structure."""
+        for level in (*self._protocol.relaxations, self._protocol.energy):
+            if isinstance(level, KohnSham):
+                check_level(level, structure.symbols)
+        self._leg(structure, structure.name or structure.formula)
+        return SingleRun(calculations=self._calculations, titles=self._titles)
+
+    def _leg(self, structure: Structure, title: str, fragments: tuple[Fragment, ...] | None = None) -> Leg:
+        """Relaxations and energy of a structure, each from the geometry before it; an atom has nothing to relax."""
+        ids: list[str] = []
+        if len(structure) > 1:
+            for level in self._protocol.relaxations:
+                searched = fragments if isinstance(level, KohnSham) and level.states else None
+                given = _input("relax", level, structure, ids[-1] if ids else None, searched)
+                ids.append(self._register(given, title))
+        return Leg(ids=[*ids, self._energy(structure, ids[-1] if ids else None, title)])
 
     def _energy(self, structure: Structure, parent: str | None, title: str) -> str:
         return self._register(_input("energy", self._protocol.energy, structure, parent), title)
@@ -200,7 +246,13 @@ class _Builder:
         return given.id
 
 
-def _input(step: str, level: Xtb | KohnSham, structure: Structure, parent: str | None) -> CalculationInput:
+def _input(
+    step: str,
+    level: Xtb | KohnSham,
+    structure: Structure,
+    parent: str | None,
+    fragments: tuple[Fragment, ...] | None = None,
+) -> CalculationInput:
     return CalculationInput.model_validate(
         {
             "step": step,
@@ -210,5 +262,6 @@ def _input(step: str, level: Xtb | KohnSham, structure: Structure, parent: str |
             "symbols": structure.symbols,
             "positions": None if parent else rounded(structure.positions.tolist()),
             "parent": parent,
+            "fragments": fragments,
         }
     )

@@ -4,7 +4,8 @@ Geometry goes in as floats, never as text; PySCF's own checkpoint file is off; e
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from alkaflow.records import Charges, Convergence
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.units import BOHR_ANGSTROM, DEBYE_AU, HARTREE_EV
 from alkaflow.workflows.basis import basis_hash, load_basis
+from alkaflow.workflows.guess import density_of
+from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress
+from alkaflow.workflows.stability import Stability, stabilise
 
-_LEVEL_SHIFT = 0.3  # Hartree, of the second try
-_SECOND_TRY_CYCLES = 150
 # PySCF's summary -> our names; these parts add up to the energy.
 _COMPONENTS = (
     ("nuc", "nuclear"),
@@ -69,11 +71,11 @@ def build_molecule(structure: Structure, level: KohnSham, max_memory_mb: int) ->
     return molecule
 
 
-def build_mean_field(molecule: Any, level: KohnSham) -> Any:
-    """Return the Kohn-Sham object of a level: restricted for singlets, unrestricted otherwise."""
+def build_mean_field(molecule: Any, level: KohnSham, unrestricted: bool = False) -> Any:
+    """Return the Kohn-Sham object of a level: restricted for singlets unless asked otherwise, else unrestricted."""
     from pyscf import dft
 
-    mean_field = dft.RKS(molecule) if molecule.spin == 0 else dft.UKS(molecule)
+    mean_field = dft.UKS(molecule) if unrestricted or molecule.spin else dft.RKS(molecule)
     mean_field.xc = FUNCTIONALS[level.functional]
     if level.fitting:
         mean_field = mean_field.density_fit(auxbasis=level.fitting)
@@ -86,11 +88,29 @@ def build_mean_field(molecule: Any, level: KohnSham) -> Any:
     return mean_field
 
 
-def run_scf(structure: Structure, level: KohnSham, max_memory_mb: int, progress: Progress) -> ScfResult:
+def run_scf(
+    structure: Structure,
+    level: KohnSham,
+    max_memory_mb: int,
+    progress: Progress,
+    guess: Mapping[str, FloatArray] | None = None,
+) -> ScfResult:
     """Converge the SCF and evaluate what a record holds.
 
     The SCF converges on ``level.scf_grid`` (where given) and finishes on ``level.grid``. DIIS is tried first; where
-    it does not converge, once more with a level shift from the density it reached.
+    it does not converge, the ladder of corrections follows. A solution that took corrections, and any at a level that
+    asks for it, is tested for stability and left where it is unstable.
+
+    Parameters
+    ----------
+    structure, level
+        What to compute.
+    max_memory_mb
+        That PySCF may plan with [MB].
+    progress
+        Told after every cycle.
+    guess
+        Occupied orbitals to begin with, in this level's basis, as records hold them.
 
     Raises
     ------
@@ -101,21 +121,18 @@ def run_scf(structure: Structure, level: KohnSham, max_memory_mb: int, progress:
     molecule = build_molecule(structure, level, max_memory_mb)
     mean_field = build_mean_field(molecule, level)
     watch = _Watch(progress)
-    mean_field.callback = watch
 
     corrections: list[dict[str, Any]] = []
-    density = None
+    stability = None
+    density = density_of(mean_field, guess) if guess else None
     for grid in ([level.scf_grid] if level.scf_grid is not None else []) + [level.grid]:
-        _set_grid(mean_field, grid)
-        mean_field.kernel(dm0=density)
-        if not mean_field.converged:
-            corrections.append(_second_try(mean_field, level))
-        if not mean_field.converged:
-            raise CalculationError(
-                "scf_not_converged",
-                f"{level}: the SCF did not converge in {watch.cycles} cycles (last change {watch.energy_change:.1e} "
-                f"Hartree, orbital gradient {watch.orbital_gradient:.1e}); tried DIIS and a level shift",
-            )
+        set_grid(mean_field, grid)
+        try:
+            corrections += converge(mean_field, density, watch)
+        except CalculationError as error:
+            raise CalculationError(error.outcome, f"{level}: {error}") from error
+        if stability is None and (level.stability or corrections):
+            mean_field, stability = stabilise(mean_field)
         density = mean_field.make_rdm1()
     scf_seconds = time.monotonic() - begin
 
@@ -138,11 +155,12 @@ def run_scf(structure: Structure, level: KohnSham, max_memory_mb: int, progress:
             orbital_gradient=watch.orbital_gradient,
             grid_electrons=_grid_electrons(mean_field, density),
             corrections=corrections,
+            stability=asdict(stability) if stability else None,
         ),
         orbitals=_occupied(mean_field),
         basis_functions=int(molecule.nao),
         basis_sha256=basis_hash(molecule._basis),  # noqa: SLF001  (PySCF has no other way to the data it used)
-        warnings=_warnings(structure, spin_square),
+        warnings=_warnings(structure, spin_square, stability),
         seconds={"scf": scf_seconds},
     )
     result.seconds["properties"] = time.monotonic() - begin
@@ -150,7 +168,7 @@ def run_scf(structure: Structure, level: KohnSham, max_memory_mb: int, progress:
 
 
 class _Watch:
-    """Callback of the SCF: counts cycles, keeps the last changes, stops on a value that is not finite."""
+    """Callback of the SCF: counts cycles and keeps the last changes."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -160,7 +178,6 @@ class _Watch:
 
     def __call__(self, state: dict[str, Any]) -> None:
         energy = float(state["e_tot"])
-        _require_finite(energy)
         self.cycles += 1
         self.energy_change = energy - float(state["last_hf_e"])
         self.orbital_gradient = float(state["norm_gorb"])
@@ -172,7 +189,7 @@ def _require_finite(energy: float) -> None:
         raise CalculationError("engine_crashed", "the SCF energy is not finite")
 
 
-def _set_grid(mean_field: Any, grid: Grid) -> None:
+def set_grid(mean_field: Any, grid: Grid) -> None:
     """Set level or (radial, angular) points of every atom; NWChem pruning in both cases."""
     mean_field.grids.reset()
     if isinstance(grid, int):
@@ -180,21 +197,6 @@ def _set_grid(mean_field: Any, grid: Grid) -> None:
         mean_field.grids.level = grid
     else:
         mean_field.grids.atom_grid = tuple(grid)
-
-
-def _second_try(mean_field: Any, level: KohnSham) -> dict[str, Any]:
-    """Continue with a level shift, then without it; returns the correction as custodian writes it."""
-    density = mean_field.make_rdm1()
-    mean_field.level_shift, mean_field.max_cycle = _LEVEL_SHIFT, _SECOND_TRY_CYCLES
-    mean_field.kernel(dm0=density)
-    mean_field.level_shift = 0.0
-    mean_field.kernel(dm0=mean_field.make_rdm1())
-    mean_field.max_cycle = level.max_cycles
-    return {
-        "errors": ["scf_not_converged"],
-        "actions": [{"level_shift": _LEVEL_SHIFT, "max_cycle": _SECOND_TRY_CYCLES}, {"level_shift": 0.0}],
-        "handler": "level shift",
-    }
 
 
 def _by_spin(values: Any) -> list[Any]:
@@ -267,8 +269,13 @@ def _grid_electrons(mean_field: Any, density: Any) -> float:
     return count
 
 
-def _warnings(structure: Structure, s_squared: float) -> list[str]:
+def _warnings(structure: Structure, s_squared: float, stability: Stability | None) -> list[str]:
     exact = (structure.multiplicity**2 - 1) / 4
+    said = []
     if s_squared - exact > 0.05:
-        return [f"<S2> is {s_squared:.3f}, {s_squared - exact:.3f} above that of a pure spin state"]
-    return []
+        said.append(f"<S2> is {s_squared:.3f}, {s_squared - exact:.3f} above that of a pure spin state")
+    if stability is not None and stability.tested and not stability.stable:
+        said.append(f"the SCF solution is unstable, also after {stability.rounds} rounds from rotated orbitals")
+    if stability is not None and stability.external_stable is False:
+        said.append("the restricted singlet is unstable towards different orbitals for the two spins")
+    return said

@@ -9,20 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import cdist
 
 from alkaflow.errors import CalculationError
 from alkaflow.levels import Xtb
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.structures.graph import BondGraph
-from alkaflow.structures.symmetry import Operation, find_operations, symmetrise
+from alkaflow.structures.symmetry import EXACT, Operation, find_operations, symmetrise
 from alkaflow.units import HARTREE_EV
+from alkaflow.workflows.drift import drifted_apart
 from alkaflow.workflows.progress import Progress
 
-_PARTED = 6.0  # parts of a structure farther from each other than this have nothing to do with each other [Angstrom]
 _LOOK_EVERY = 10  # steps
-_EXACT = 1e-3  # Angstrom; a start that is symmetric to this is meant to be
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
         verbosity=0,
     )
     energies: list[float] = []
-    operations = find_operations(BondGraph(structure), _EXACT) if relax else []
+    operations = find_operations(BondGraph(structure), EXACT) if relax else []
 
     def watch() -> None:
         energy = float(atoms.get_potential_energy()) / HARTREE_EV
@@ -69,8 +66,8 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
         if not (np.isfinite(energy) and np.isfinite(force)):
             raise CalculationError("engine_crashed", f"energy or force is not finite at step {len(energies)}")
         energies.append(energy)
-        if len(energies) % _LOOK_EVERY == 0:
-            _refuse_parted(atoms.positions)
+        if len(energies) % _LOOK_EVERY == 0 and (sentence := drifted_apart(atoms.positions)):
+            raise CalculationError("dissociated", sentence)
         progress.report("relaxation step", len(energies) - 1, energy, max_force=force)
 
     try:
@@ -106,16 +103,6 @@ class _KeepSymmetry:
         """Take from the forces what breaks the symmetry: rounding errors, by then."""
         del atoms
         forces[:] = symmetrise(forces, self._operations)
-
-
-def _refuse_parted(positions: FloatArray) -> None:
-    """End a relaxation whose atoms have drifted apart in groups."""
-    parts, names = connected_components(cdist(positions, positions) < _PARTED, directed=False)
-    if parts > 1:
-        smallest = int(np.argmin(np.bincount(names)))
-        gap = float(cdist(positions[names == smallest], positions[names != smallest]).min())
-        atom = int(np.flatnonzero(names == smallest)[0])
-        raise CalculationError("dissociated", f"atom {atom} and what is with it is {gap:.1f} Angstrom from the rest")
 
 
 def _max_force(forces: FloatArray) -> float:

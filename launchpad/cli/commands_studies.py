@@ -176,12 +176,49 @@ def table(
         raise typer.Exit(1)
 
 
+def calculate(
+    structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="A file, a name or a SMILES string.")],
+    level: Annotated[str | None, typer.Option("--level", help="Such as 'b3lyp-d3bj/6-31g(d)', or gfn2-xtb.")] = None,
+    protocol: ProtocolOption = None,
+    relax: Annotated[bool, typer.Option("--relax", help="At that level, before the energy.")] = False,
+    charge: Annotated[int | None, typer.Option("--charge", help="Instead of what the source says.")] = None,
+    multiplicity: Annotated[int | None, typer.Option("--multiplicity", min=1, help="2S+1.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Compute one structure and print its record."""
+    from alkaflow.launchpad.cli.display import Display
+    from alkaflow.launchpad.single import run_single
+    from alkaflow.structures import load_host
+    from alkaflow.workflows import estimate, plan_single
+
+    run = plan_single(load_host(structure, charge, multiplicity), level, protocol, relax)
+    settings = load_settings()
+    cores = settings.threads or len(os.sched_getaffinity(0))
+    left = {i: estimate(given, cores).seconds for i, given in run.calculations.items()}
+    with Display(left, len(left)) as display:
+        record = run_single(run, settings, display)
+    if as_json:
+        print(record.model_dump_json(indent=2))
+        return
+    rows = [
+        ("id", record.id),
+        ("formula, charge, 2S+1", f"{record.formula}, {record.charge:+d}, {record.multiplicity}"),
+        ("level", record.level),
+        ("energy / Eh", f"{record.energy_hartree:.8f}"),
+        ("<S2>", None if record.s_squared is None else f"{record.s_squared:.3f}"),
+        ("dipole / D", None if record.dipole_debye is None else " ".join(f"{x:.3f}" for x in record.dipole_debye)),
+        *(("warning", warning) for warning in record.warnings),
+    ]
+    print_columns(("", ""), rows)
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "reproduce": reproduce,
     "submit": submit,
     "worker": worker,
     "status": status,
     "table": table,
+    "calculate": calculate,
 }
 
 

@@ -191,3 +191,24 @@ def test_unknown_study() -> None:
         load_study("hatnc")
     with pytest.raises(BadInputError, match="cannot read"):
         load_study("nowhere.yaml")
+
+
+def test_composite_goes_through_a_small_basis_and_searches_states() -> None:
+    plan = make_plan(study(guests=["Li"], sites=["bay"], published=[]), "composite")
+    (row,) = plan.rows
+    xtb, small, energy = (plan.calculations[i] for i in row.complex_leg.ids)
+    assert (xtb.step, small.step, energy.step) == ("relax", "relax", "energy")
+    assert (str(xtb.level), str(small.level), str(energy.level)) == (
+        "gfn2-xtb", "b3lyp-d3bj/6-31g(d)", "b3lyp-d3bj/6-311g(d,p)"
+    )  # fmt: skip
+    assert (small.parent, energy.parent) == (xtb.id, small.id)
+    assert small.fragments is not None
+    assert [(len(f.atoms), f.charge, f.multiplicity) for f in small.fragments] == [(30, 0, 1), (1, 0, 2)]
+    assert [len(plan.calculations[i].positions or ()) for i in row.guest_leg.ids] == [1]
+
+
+def test_published_relaxes_at_the_published_level() -> None:
+    plan = make_plan(study(guests=["Li"], sites=["bay"], published=[]), "published")
+    levels = [str(plan.calculations[i].level) for i in plan.rows[0].complex_leg.ids]
+    assert levels == ["gfn2-xtb", "b3lyp-d3bj/6-31g(d)", "b3lyp-d3bj/6-311g(d,p)", "b3lyp-d3bj/6-311g(d,p)"]
+    assert plan.level == "b3lyp-d3bj/6-311g(d,p)//b3lyp-d3bj/6-311g(d,p)"

@@ -1,5 +1,6 @@
 """Energies against published numbers and against physics that holds for any code."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from alkaflow.errors import CalculationError
 from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.units import HARTREE_EV
+from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress, read_progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf
 
@@ -148,10 +150,11 @@ def test_finishing_on_a_finer_grid_equals_starting_there(tmp_path: Path) -> None
 
 
 def test_an_scf_that_does_not_converge_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alkaflow.workflows.pyscf_engine._SECOND_TRY_CYCLES", 1)
+    monkeypatch.setattr("alkaflow.workflows.pyscf_engine.converge", partial(converge, rungs=()))
     with pytest.raises(CalculationError, match="did not converge in") as caught:
         run_scf(METHYL, level("b3lyp/6-31g", grid=0, max_cycles=2), MEMORY, Progress(tmp_path))
     assert caught.value.outcome == "scf_not_converged"
+    assert "b3lyp/6-31g: the SCF" in str(caught.value)
 
 
 def test_the_second_try_is_recorded(tmp_path: Path) -> None:

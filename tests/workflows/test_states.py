@@ -1,0 +1,203 @@
+"""Competing states, against PySCF's own runs within point groups, where each state is the lowest of its symmetry."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alkaflow.calculations import Fragment
+from alkaflow.errors import BadInputError
+from alkaflow.levels import FUNCTIONALS, KohnSham, parse_level
+from alkaflow.structures import Structure
+from alkaflow.units import BOHR_ANGSTROM
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.states import State, project_density, search_states
+
+MEMORY = 2000
+
+
+def level(text: str, **changes: Any) -> KohnSham:
+    return KohnSham.model_validate(parse_level(text).model_dump() | {"grid": 1} | changes)
+
+
+# formaldehyde, C2v, with Li beyond the oxygen [Angstrom]
+FORMALDEHYDE = Structure(
+    ("O", "C", "H", "H", "Li"),
+    np.array([[0, 0, 1.21], [0, 0, 0], [0.94, 0, -0.58], [-0.94, 0, -0.58], [0, 0, 3.11]]),
+    0,
+    2,
+)
+PARTS = (Fragment(atoms=(0, 1, 2, 3), charge=0, multiplicity=1), Fragment(atoms=(4,), charge=0, multiplicity=2))
+# 2,3-dicyanopyrazine with Li between its nitriles, GFN2-xTB rounded to C2v [Angstrom]
+CORNER = Structure(
+    (*"NNCCCCNNCCHH", "Li"),
+    np.array(
+        [
+            [0, side * y, z]
+            for y, z in (
+                (1.489, 3.551),
+                (1.303, 2.395),
+                (0.747, 1.146),
+                (1.397, -0.019),
+                (0.712, -1.127),
+                (1.277, -2.047),
+            )
+            for side in (1, -1)
+        ]
+        + [[0, 0, 4.722]]
+    ),
+    0,
+    2,
+)
+
+
+def in_its_point_group(structure: Structure, method: KohnSham, occupied: dict[str, tuple[int, int]]) -> float:
+    """Energy of the lowest state with so many electrons of each spin in each representation of C2v, by PySCF alone."""
+    from pyscf import dft, gto
+
+    positions = structure.positions / BOHR_ANGSTROM
+    molecule = gto.M(
+        atom=[(s, tuple(map(float, x))) for s, x in zip(structure.symbols, positions, strict=True)],
+        unit="Bohr",
+        basis=method.basis,
+        spin=structure.multiplicity - 1,
+        symmetry="C2v",
+        verbose=0,
+    )
+    mean_field = dft.UKS(molecule).density_fit(auxbasis=method.fitting)
+    mean_field.xc, mean_field.chkfile, mean_field.grids.level = FUNCTIONALS[method.functional], None, method.grid
+    mean_field.irrep_nelec, mean_field.conv_tol, mean_field.conv_tol_grad = occupied, 1e-9, 1e-5
+    mean_field.kernel()
+    assert mean_field.converged
+    return float(mean_field.e_tot)
+
+
+def electrons_elsewhere(one: Any, other: Any, overlap: np.ndarray) -> float:
+    """Sum over spins of the electrons by which two densities differ: through a Cholesky factor of the overlap."""
+    factor = np.linalg.cholesky(overlap)
+    return sum(float(abs(np.linalg.eigvalsh(factor.T @ (a - b) @ factor)).sum()) / 2 for a, b in zip(one, other))  # noqa: B905
+
+
+@pytest.fixture(scope="module")
+def found() -> list[State]:
+    return search_states(FORMALDEHYDE, level("b3lyp/sto-3g"), PARTS, MEMORY, swaps=1)
+
+
+def test_both_states_of_lithium_on_formaldehyde(found: list[State]) -> None:
+    """The odd electron stays on Li (2A1) or goes to the pi* of the carbonyl (2B2, the plane being xz)."""
+    method = level("b3lyp/sto-3g")
+    on_lithium = in_its_point_group(FORMALDEHYDE, method, {"A1": (7, 6), "B1": (2, 2), "B2": (1, 1)})
+    on_carbonyl = in_its_point_group(FORMALDEHYDE, method, {"A1": (6, 6), "B1": (2, 2), "B2": (2, 1)})
+    energies = [state.energy for state in found]
+    assert energies == sorted(energies)
+    assert energies[0] == pytest.approx(on_lithium, abs=1e-5)
+    assert any(energy == pytest.approx(on_carbonyl, abs=1e-5) for energy in energies[1:])
+    assert on_lithium < on_carbonyl
+    assert found[0].guest_charges[0] < found[1].guest_charges[0]
+    assert all(0.749 < state.s_squared < 0.78 for state in found)
+    assert not any(state.restricted for state in found)
+
+
+def test_starts_are_merged_and_named(found: list[State]) -> None:
+    starts = [start for state in found for start in state.starts]
+    assert {"default guess", "neutral fragments", "electron on the host", "SOMO to LUMO"} >= set(starts)
+    assert len(starts) == len(set(starts)) > len(found) >= 2
+    assert all(state.label == state.starts[0] for state in found)
+    overlap = build_molecule(FORMALDEHYDE, level("b3lyp/sto-3g"), MEMORY).intor("int1e_ovlp")
+    assert electrons_elsewhere(np.asarray(found[0].density), np.asarray(found[1].density), overlap) > 0.5
+
+
+def test_densities_hold_the_electrons(found: list[State]) -> None:
+    overlap = build_molecule(FORMALDEHYDE, level("b3lyp/sto-3g"), MEMORY).intor("int1e_ovlp")
+    for state in found:
+        assert [np.sum(d * overlap) for d in np.asarray(state.density)] == pytest.approx([10, 9], abs=1e-8)
+        assert state.density.mo_occ.sum() == 19
+
+
+def test_a_state_starts_an_scf_in_another_basis(found: list[State]) -> None:
+    """Projected with orthonormal orbitals as tags; the SCF ends in a state with the charge of the one it came from."""
+    small, large = level("b3lyp/sto-3g"), level("b3lyp/3-21g")
+    molecule = build_molecule(FORMALDEHYDE, large, MEMORY)
+    overlap = molecule.intor("int1e_ovlp")
+    for state in found:
+        density = project_density(state, build_molecule(FORMALDEHYDE, small, MEMORY), molecule)
+        assert [np.sum(d * overlap) for d in np.asarray(density)] == pytest.approx([10, 9], abs=1e-8)
+        rebuilt = (density.mo_coeff * density.mo_occ[:, None, :]) @ density.mo_coeff.transpose(0, 2, 1)
+        assert rebuilt == pytest.approx(np.asarray(density), abs=1e-10)
+        mean_field = build_mean_field(molecule, large)
+        set_grid(mean_field, 0)
+        fast, slow = mean_field.get_jk(dm=density), mean_field.get_jk(dm=np.array(density))
+        assert np.asarray(fast[1]) == pytest.approx(np.asarray(slow[1]), abs=1e-9)
+    mean_field.kernel(dm0=density)
+    assert mean_field.converged
+
+
+def test_the_two_doublets_of_lithium_on_dicyanopyrazine() -> None:
+    """The electron of Li in an a2 or a b1 orbital of the host; only an exchange of orbitals gets to the second."""
+    method = level("pbe0/sto-3g", grid=0, energy_threshold=1e-7, gradient_threshold=2e-4)
+    reports: list[tuple[str, int, float]] = []
+    parts = (
+        Fragment(atoms=tuple(range(12)), charge=0, multiplicity=1),
+        Fragment(atoms=(12,), charge=0, multiplicity=2),
+    )
+    states = search_states(CORNER, method, parts, MEMORY, lambda *line: reports.append(line), swaps=2)
+    in_a2 = in_its_point_group(CORNER, method, {"B1": (3, 3), "A2": (3, 2)})
+    in_b1 = in_its_point_group(CORNER, method, {"B1": (4, 3), "A2": (2, 2)})
+    assert [state.energy for state in states] == pytest.approx([in_a2, in_b1], abs=1e-5)
+    assert states[1].starts == ("SOMO to LUMO+1",)
+    assert "default guess" in states[0].starts
+    assert all(state.guest_charges[0] > 0.2 for state in states)
+    assert [line[1] for line in reports] == list(range(1, len(reports) + 1))
+    assert states[0].energy == min(line[2] for line in reports)
+
+
+def test_singlets_of_stretched_hydrogen() -> None:
+    """Restricted, and with broken symmetry: that one has the energy of two atoms and half a triplet in it."""
+    method = level("b3lyp/def2-svp", grid=3)
+    stretched = Structure(("H", "H"), np.array([[0, 0, 0], [0, 0, 4.0]]))
+    states = search_states(
+        stretched,
+        method,
+        [Fragment(atoms=(0,), charge=0, multiplicity=2), Fragment(atoms=(1,), charge=0, multiplicity=2)],
+        MEMORY,
+        swaps=1,
+    )
+    lone = build_mean_field(build_molecule(Structure(("H",), np.zeros((1, 3)), 0, 2), method, MEMORY), method)
+    lone.kernel()
+    assert states[0].energy == pytest.approx(2 * lone.e_tot, abs=3e-4)
+    assert states[0].s_squared == pytest.approx(1.0, abs=0.01)
+    assert not states[0].restricted
+    assert states[0].guest_charges == (pytest.approx(0.0, abs=1e-5),)
+    restricted = [state for state in states if state.restricted]
+    plain = build_mean_field(build_molecule(stretched, method, MEMORY), method)
+    plain.kernel()
+    assert restricted[0].energy == pytest.approx(plain.e_tot, abs=1e-6)
+    assert restricted[0].s_squared == 0.0
+    assert restricted[0].density.shape == (10, 10)
+    # up-down and down-up are one state
+    assert sum(abs(state.energy - states[0].energy) < 1e-5 for state in states) == 1
+
+
+def test_triplet_of_two_lithium_atoms_far_apart() -> None:
+    """Two doublets couple to a triplet; the state of neutral atoms has twice the energy of one."""
+    method = level("b3lyp/3-21g", grid=3)
+    far = Structure(("Li", "Li"), np.array([[0, 0, 0], [0, 0, 12.0]]), 0, 3)
+    states = search_states(
+        far,
+        method,
+        [Fragment(atoms=(0,), charge=0, multiplicity=2), Fragment(atoms=(1,), charge=0, multiplicity=2)],
+        MEMORY,
+        swaps=0,
+    )
+    lone = build_mean_field(build_molecule(Structure(("Li",), np.zeros((1, 3)), 0, 2), method, MEMORY), method)
+    lone.kernel()
+    assert states[0].energy == pytest.approx(2 * lone.e_tot, abs=1e-4)
+    assert states[0].s_squared == pytest.approx(2.0, abs=1e-3)
+
+
+def test_fragments_must_be_the_complex() -> None:
+    method = level("b3lyp/sto-3g")
+    with pytest.raises(BadInputError, match="each once"):
+        search_states(FORMALDEHYDE, method, [Fragment(atoms=(0, 1, 2, 3), charge=0, multiplicity=1)], MEMORY)
+    with pytest.raises(BadInputError, match="add up to 1"):
+        search_states(FORMALDEHYDE, method, [PARTS[0], Fragment(atoms=(4,), charge=1, multiplicity=1)], MEMORY)

@@ -1,0 +1,58 @@
+"""Orbitals of one calculation as the start of another: at another geometry, or in another basis."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from alkaflow.structures import FloatArray
+
+Guess = Mapping[str, FloatArray]
+"""Occupied orbitals as records hold them: ``coefficients_S`` and ``occupations_S`` with S ``restricted``, or ``alpha``
+and ``beta``."""
+
+
+def density_of(mean_field: Any, orbitals: Guess) -> Any:
+    """Density matrix of orbitals from another geometry, made orthonormal in this one, with its orbitals attached.
+
+    Parameters
+    ----------
+    mean_field
+        At the geometry of the density.
+    orbitals
+        As `occupied_orbitals` gives them.
+    """
+    from pyscf import lib
+
+    overlap = mean_field.get_ovlp()
+    spins = ("restricted",) if "coefficients_restricted" in orbitals else ("alpha", "beta")
+    coefficients, occupations = [], []
+    widest = max(orbitals[f"coefficients_{spin}"].shape[1] for spin in spins)
+    for spin in spins:
+        orbital, occupation = orbitals[f"coefficients_{spin}"], orbitals[f"occupations_{spin}"]
+        values, vectors = np.linalg.eigh(orbital.T @ overlap @ orbital)
+        empty = widest - len(occupation)  # PySCF wants equally many orbitals of either spin
+        coefficients.append(np.pad(orbital @ (vectors / np.sqrt(values)) @ vectors.T, ((0, 0), (0, empty))))
+        occupations.append(np.pad(occupation, (0, empty)))
+    density = [(c * n) @ c.T for c, n in zip(coefficients, occupations, strict=True)]
+    if len(spins) == 1:
+        return lib.tag_array(density[0], mo_coeff=coefficients[0], mo_occ=occupations[0])
+    return lib.tag_array(np.array(density), mo_coeff=np.array(coefficients), mo_occ=np.array(occupations))
+
+
+def orbitals_in_basis(orbitals: Guess, molecule_from: Any, molecule_to: Any) -> dict[str, FloatArray]:
+    """Project occupied orbitals onto another basis on the same atoms: C' = S'^-1 <'|> C, not yet orthonormal.
+
+    Parameters
+    ----------
+    orbitals
+        In the basis of `molecule_from`.
+    molecule_from, molecule_to
+        PySCF molecules.
+    """
+    from pyscf.scf.addons import project_mo_nr2nr
+
+    return {
+        name: project_mo_nr2nr(molecule_from, array, molecule_to) if name.startswith("coefficients_") else array
+        for name, array in orbitals.items()
+    }

@@ -1,0 +1,508 @@
+"""Converging a Kohn-Sham SCF: plain DIIS first, then a bounded ladder of corrections, each one recorded.
+
+Whatever helped is taken away again: an SCF counts as converged when the unmodified object meets the thresholds of its
+level. What PySCF's own flag misses is checked here: its last, extra diagonalisation may leave the orbital gradient
+behind and still count (github.com/pyscf/pyscf, issue 2936).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from alkaflow.errors import AlkaflowError, CalculationError
+from alkaflow.structures import FloatArray
+from alkaflow.workflows.basis import load_basis
+
+Watch = Callable[[dict[str, Any]], None]
+"""Called after every cycle with PySCF's state: e_tot, last_hf_e, norm_gorb, mo_coeff, mo_occ."""
+
+_LOOSER_ENERGY, _LOOSER_GRADIENT = 100.0, 10.0  # a help ends at these multiples of the level's thresholds
+_EXTRA_ENERGY, _EXTRA_GRADIENT = 10.0, 3.0  # PySCF's own allowance after its last diagonalisation
+_RECENT = 8  # cycles that a diagnosis looks at
+_COARSE_GRID = 1
+_SECOND_ORDER_CYCLES = 60
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to help an SCF. The parts that are set are applied in the order in which they stand here.
+
+    Attributes
+    ----------
+    name
+        For people and records.
+    smaller_basis
+        Names of bases; each element takes the first that has it and is smaller than its own. The density found there
+        is projected.
+    settings
+        Attributes of the mean field for an SCF with help; ``DIIS`` names a class of ``pyscf.scf``.
+    smearing
+        Widths of Fermi occupations [Hartree], one SCF each; occupations are whole again afterwards.
+    cycles
+        At most so many in every SCF with help, and at least so many in the one that finishes.
+    finish
+        How the unmodified object is converged; the next where one fails.
+    """
+
+    name: str
+    smaller_basis: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    smearing: tuple[float, ...] = ()
+    cycles: int = 100
+    finish: tuple[Literal["diis", "second order"], ...] = ("diis",)
+
+
+# Level shift: Saunders, Hillier, Int. J. Quantum Chem. 7, 699 (1973). ADIIS: Hu, Yang, J. Chem. Phys. 132, 054109
+# (2010). Second order: Sun, arXiv:1610.08423. Fractional occupation: Rabuck, Scuseria, J. Chem. Phys. 110, 695 (1999).
+RUNGS: tuple[Rung, ...] = (
+    Rung("damping and level shift", settings={"level_shift": 0.3, "damp": 0.5, "diis_start_cycle": 6}),
+    Rung("ADIIS", settings={"DIIS": "ADIIS"}, cycles=40),
+    Rung("second order", cycles=_SECOND_ORDER_CYCLES, finish=("second order",)),
+    Rung("fractional occupation", smearing=(0.02, 0.005), cycles=60, finish=("diis", "second order")),
+    Rung("smaller basis", smaller_basis=("3-21g", "sto-3g"), cycles=60, finish=("diis", "second order")),
+)
+"""What is tried, in this order, where plain DIIS fails."""
+
+
+def converge(
+    mean_field: Any, density: Any = None, watch: Watch | None = None, rungs: Sequence[Rung] = RUNGS
+) -> list[dict[str, Any]]:
+    """Converge the SCF of a PySCF RKS or UKS object, density fitted or not, to the thresholds that it carries.
+
+    Parameters
+    ----------
+    mean_field
+        Holds the result afterwards, with no setting changed.
+    density
+        To start from, shape=(n, n) or (2, n, n); without it the object's orbitals, or else its guess.
+    watch
+        Called after every cycle; without it the object's own callback is. A smaller basis is not shown to it.
+    rungs
+        What to try where plain DIIS fails.
+
+    Returns
+    -------
+    list of dict
+        The corrections that were needed, as custodian writes them, with the reason for each; empty where plain DIIS
+        converged.
+
+    Raises
+    ------
+    CalculationError
+        ``scf_not_converged`` after the last rung; ``engine_crashed`` for an energy that is not finite.
+    """
+    if density is not None and not np.isfinite(density).all():
+        raise CalculationError("engine_crashed", "the density to start from is not finite")
+    log = _Log(watch if watch is not None else mean_field.callback)
+    reason = _diis(mean_field, density, log)
+    corrections: list[dict[str, Any]] = []
+    failures = [f"DIIS ({reason})"]
+    for rung in rungs:
+        if reason is None:
+            break
+        correction: dict[str, Any] = {"errors": ["scf_not_converged"], "reason": reason, "handler": rung.name}
+        correction["actions"] = []
+        corrections.append(correction)
+        reason = _climb(mean_field, rung, log, correction["actions"])
+        failures.append(f"{rung.name} ({reason})")
+    if reason is not None:
+        raise CalculationError(
+            "scf_not_converged",
+            f"the SCF did not converge in {log.cycles} cycles (last change {log.change:.1e} Hartree, orbital gradient "
+            f"{log.gradients[-1]:.1e}); tried {'; '.join(failures)}",
+        )
+    return corrections
+
+
+def converge_second_order(mean_field: Any, coefficients: Any, occupations: Any, watch: Watch | None = None) -> None:
+    """Converge from orbitals with no cycle of DIIS before, and with the occupations that they have.
+
+    Parameters
+    ----------
+    mean_field
+        Holds the result afterwards, with no setting changed.
+    coefficients, occupations
+        Orthonormal orbitals, shape=(n, n_orbitals) or (2, n, n_orbitals).
+    watch
+        As for `converge`.
+
+    Raises
+    ------
+    CalculationError
+        ``scf_not_converged``, or ``engine_crashed`` for an energy that is not finite.
+    """
+    log = _Log(watch if watch is not None else mean_field.callback)
+    reason = _second_order(mean_field, None, log, _SECOND_ORDER_CYCLES, coefficients, occupations)
+    if reason is not None:
+        raise CalculationError("scf_not_converged", f"the second-order SCF did not converge: {reason}")
+
+
+class _Log:
+    """What the cycles of all attempts showed."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        self._watch = watch
+        self.cycles = 0
+        self.change = float("nan")
+        self.energies: list[float] = []
+        self.gradients: list[float] = []
+        self.met = False
+        self.last: tuple[Any, Any] = (None, None)
+        self._best: tuple[float, Any, Any] | None = None
+
+    def begin(self) -> None:
+        """Begin another SCF; the orbitals of lowest energy are kept."""
+        self.energies, self.gradients = [], []
+
+    def __call__(self, state: dict[str, Any], whole: bool = True, shown: bool = True) -> None:
+        """Note a cycle.
+
+        Parameters
+        ----------
+        state
+            As PySCF gives it.
+        whole
+            Whether the occupations are those of the object, and the orbitals of its basis.
+        shown
+            Whether to pass it on.
+        """
+        energy = float(state["e_tot"])
+        if not np.isfinite(energy):
+            raise CalculationError("engine_crashed", "the SCF energy is not finite")
+        self.cycles += 1
+        self.change = energy - float(state["last_hf_e"])
+        self.energies.append(energy)
+        self.gradients.append(float(state["norm_gorb"]))
+        self.last = (state["mo_coeff"], state["mo_occ"])
+        if whole and (self._best is None or energy < self._best[0]):
+            self._best = (energy, state["mo_coeff"], state["mo_occ"])
+        if shown and self._watch is not None:
+            self._watch(state)
+
+    def orbitals(self, mean_field: Any) -> tuple[Any, Any]:
+        """Coefficients and occupations of lowest energy among all cycles."""
+        if self._best is None:
+            return mean_field.mo_coeff, mean_field.mo_occ
+        return self._best[1], self._best[2]
+
+    def diagnose(self, cycles: int) -> str:
+        """Say why an SCF of at most so many cycles has not converged."""
+        energies, gradients = np.array(self.energies[-_RECENT:]), np.array(self.gradients[-_RECENT:])
+        state = f"last change {self.change:.1e} Hartree, orbital gradient {gradients[-1]:.1e}"
+        if len(self.energies) < cycles:
+            return f"the last diagonalisation left the solution after {len(self.energies)} cycles: {state}"
+        if len(energies) == _RECENT:
+            changes = np.diff(energies)
+            flips = int((changes[1:] * changes[:-1] < 0).sum())
+            if flips >= len(changes) - 3 and abs(changes[-3:]).max() > 0.5 * abs(changes[:3]).max():
+                return f"oscillating between {energies.min():.6f} and {energies.max():.6f} Hartree: {state}"
+            if gradients[-3:].min() > 0.5 * gradients[:3].min():
+                return f"orbital gradient stuck at {gradients.min():.1e}: {state}"
+        return f"not converged in {cycles} cycles: {state}"
+
+
+@contextmanager
+def _changed(mean_field: Any, **settings: Any) -> Iterator[None]:
+    """Give a mean field other settings for a while; afterwards it is as it was."""
+    own = mean_field.__dict__
+    before = {name: own[name] for name in settings if name in own}
+    own.update(settings)
+    try:
+        yield
+    finally:
+        for name in settings:
+            own.pop(name, None)
+        own.update(before)
+
+
+def _met(state: dict[str, Any]) -> bool:
+    """Both thresholds, in the cycles as after the extra diagonalisation, for which PySCF widens them."""
+    change = abs(state["e_tot"] - state["last_hf_e"])
+    return bool(change < state["conv_tol"] and state["norm_gorb"] < state["conv_tol_grad"])
+
+
+def _diis(mean_field: Any, density: Any, log: _Log, cycles: int | None = None) -> str | None:
+    """Run the SCF of the unmodified object; returns why it failed, or None.
+
+    Where the cycles converge and PySCF's extra diagonalisation then moves away, as it does with a small gap, the
+    orbitals of the last cycle are the result.
+    """
+    limit = max(mean_field.max_cycle, cycles or 0)
+    reason = _scf(mean_field, density, log, log, max_cycle=limit)
+    if reason is not None and log.met:
+        coefficients, occupations = log.last
+        adopt_orbitals(mean_field, coefficients, occupations, log.energies[-1], log)
+        return None if mean_field.converged else reason
+    return reason
+
+
+def _scf(mean_field: Any, density: Any, log: _Log, callback: Watch, **settings: Any) -> str | None:
+    log.begin()
+    log.met = False
+
+    def met(state: dict[str, Any]) -> bool:
+        good = _met(state)
+        log.met = log.met or good
+        return good
+
+    with _changed(mean_field, callback=callback, check_convergence=met, **settings):
+        limit = mean_field.max_cycle
+        try:
+            mean_field.kernel(dm0=density)
+        except np.linalg.LinAlgError as error:
+            mean_field.converged = False
+            return f"linear algebra failed after {len(log.energies)} cycles: {error}"
+    return None if mean_field.converged else log.diagnose(limit)
+
+
+def _climb(mean_field: Any, rung: Rung, log: _Log, actions: list[dict[str, Any]]) -> str | None:
+    """Try one rung from the orbitals of lowest energy so far; returns why it failed, or None. Notes what it does."""
+    coefficients, occupations = log.orbitals(mean_field)
+    density = mean_field.make_rdm1(coefficients, occupations)
+    looser = {
+        "conv_tol": mean_field.conv_tol * _LOOSER_ENERGY,
+        "conv_tol_grad": _gradient_threshold(mean_field) * _LOOSER_GRADIENT,
+        "max_cycle": rung.cycles,
+    }
+    if rung.smaller_basis:
+        found = _from_smaller_basis(mean_field, rung, looser, log, actions)
+        if isinstance(found, str):
+            return found
+        density = found
+    if rung.settings:
+        actions.append({**rung.settings, "max_cycle": rung.cycles})
+        _scf(mean_field, density, log, log, **_resolve(rung.settings), **looser)
+        density = mean_field.make_rdm1()
+        actions.append({name: _plain_value(mean_field, name) for name in rung.settings})
+    for width in rung.smearing:
+        actions.append({"smearing": width, "max_cycle": rung.cycles})
+        density = _smeared(mean_field, density, width, looser, log)
+    if rung.smearing:
+        actions.append({"smearing": 0.0})
+    reason: str | None = None
+    for method in rung.finish:
+        if method == "diis":
+            reason = _diis(mean_field, density, log, rung.cycles)
+        else:
+            actions.append({"second_order": True, "max_cycle": rung.cycles})
+            whole = () if rung.smaller_basis or rung.smearing else log.orbitals(mean_field)
+            reason = _second_order(mean_field, density, log, rung.cycles, *whole)
+            if reason is None:
+                _fill_holes(mean_field, log, rung.cycles)
+        if reason is None:
+            break
+    return reason
+
+
+def _gradient_threshold(mean_field: Any) -> float:
+    """PySCF's own rule where none is given."""
+    return float(mean_field.conv_tol_grad or np.sqrt(mean_field.conv_tol))
+
+
+def _resolve(settings: Mapping[str, Any]) -> dict[str, Any]:
+    from pyscf import scf
+
+    return {name: getattr(scf, value) if name == "DIIS" else value for name, value in settings.items()}
+
+
+def _plain_value(mean_field: Any, name: str) -> Any:
+    value = getattr(mean_field, name)
+    return value.__name__ if isinstance(value, type) else value
+
+
+def _smeared(mean_field: Any, density: Any, width: float, looser: Mapping[str, Any], log: _Log) -> Any:
+    """Density with whole occupations of the orbitals that an SCF with Fermi occupations ends with."""
+    from pyscf.scf import addons
+
+    smeared = addons.smearing(mean_field, sigma=width, method="fermi", fix_spin=True)
+
+    def note(state: dict[str, Any]) -> None:
+        log(state, whole=False)
+
+    _scf(smeared, density, log, note, **looser)
+    occupations = mean_field.get_occ(smeared.mo_energy, smeared.mo_coeff)
+    return mean_field.make_rdm1(smeared.mo_coeff, occupations)
+
+
+def _second_order(
+    mean_field: Any, density: Any, log: _Log, cycles: int, coefficients: Any = None, occupations: Any = None
+) -> str | None:
+    """Converge with PySCF's augmented-Hessian solver and put the result on the first-order object.
+
+    There the Fock matrix is built once more without any help, and energy and gradient are checked; the orbitals are
+    canonical, and may have a hole below the highest occupied one.
+    """
+    log.begin()
+    solver = mean_field.newton()
+    last = [-1]
+
+    def note(state: dict[str, Any]) -> None:
+        if state["imacro"] != last[0]:  # PySCF repeats the last one
+            last[0] = state["imacro"]
+            log(state)
+
+    solver.callback, solver.max_cycle = note, cycles
+    start = {"dm0": density} if coefficients is None else {"mo_coeff": coefficients, "mo_occ": occupations}
+    try:
+        solver.kernel(**start)
+    except np.linalg.LinAlgError as error:
+        return f"linear algebra failed after {len(log.energies)} macro-iterations: {error}"
+    adopt_orbitals(mean_field, solver.mo_coeff, solver.mo_occ, solver.e_tot, log)
+    return None if mean_field.converged else log.diagnose(cycles)
+
+
+def _fill_holes(mean_field: Any, log: _Log, cycles: int) -> None:
+    """Where the second-order solver ended with a hole below an occupied orbital, look for a lower state without.
+
+    The solver never changes occupations, so a start that is far away can end hundreds of millihartree too high.
+    """
+    found = (mean_field.mo_coeff, mean_field.mo_occ, mean_field.e_tot)
+    filled = mean_field.get_occ(mean_field.mo_energy, mean_field.mo_coeff)
+    if np.array_equal(filled, mean_field.mo_occ):
+        return
+    reason = _diis(mean_field, mean_field.make_rdm1(mean_field.mo_coeff, filled), log, cycles)
+    if reason is not None or mean_field.e_tot > found[2]:
+        adopt_orbitals(mean_field, *found, log)
+
+
+def adopt_orbitals(
+    mean_field: Any, coefficients: Any, occupations: Any, energy: float, watch: Watch | None = None
+) -> None:
+    """Put orbitals on a mean field, evaluated and made canonical there; `converged` says whether they solve it.
+
+    Parameters
+    ----------
+    mean_field
+        Its orbitals, energy and parts of the energy are replaced.
+    coefficients, occupations
+        Orbitals, shape=(n, n_orbitals) or (2, n, n_orbitals).
+    energy
+        What the energy is expected to be [Hartree].
+    watch
+        Called once, as after a cycle.
+    """
+    density = mean_field.make_rdm1(coefficients, occupations)
+    core = mean_field.get_hcore()
+    potential = mean_field.get_veff(mean_field.mol, density)
+    fock = mean_field.get_fock(core, mean_field.get_ovlp(), potential, density)
+    total = float(mean_field.energy_tot(density, core, potential))
+    gradient = float(np.linalg.norm(mean_field.get_grad(coefficients, occupations, fock)))
+    mean_field.mo_energy, mean_field.mo_coeff = mean_field.canonicalize(coefficients, occupations, fock)
+    mean_field.mo_occ, mean_field.e_tot = occupations, total
+    mean_field.converged = (
+        abs(total - energy) < mean_field.conv_tol * _EXTRA_ENERGY
+        and gradient < _gradient_threshold(mean_field) * _EXTRA_GRADIENT
+    )
+    if watch is not None:
+        watch(
+            {
+                "e_tot": total,
+                "last_hf_e": energy,
+                "norm_gorb": gradient,
+                "mo_coeff": mean_field.mo_coeff,
+                "mo_occ": mean_field.mo_occ,
+                "mo_energy": mean_field.mo_energy,
+            }
+        )
+
+
+def _from_smaller_basis(
+    mean_field: Any, rung: Rung, looser: Mapping[str, Any], log: _Log, actions: list[dict[str, Any]]
+) -> Any:
+    """Density of the same molecule in a smaller basis, projected; or why there is none."""
+    from pyscf import dft
+
+    molecule = mean_field.mol
+    names = {symbol: _smaller(symbol, shells, rung.smaller_basis) for symbol, shells in molecule._basis.items()}  # noqa: SLF001
+    if not any(names.values()):
+        return "no element has a smaller basis"
+    small = molecule.copy()
+    small.basis = {
+        symbol: load_basis(name, symbol) if name else molecule._basis[symbol]  # noqa: SLF001
+        for symbol, name in names.items()
+    }
+    small.build(False, False)
+    actions.append({"basis": {symbol: name for symbol, name in names.items() if name}, "max_cycle": rung.cycles})
+    cheap = dft.UKS(small) if np.ndim(mean_field.mo_occ) == 2 else dft.RKS(small)
+    cheap.xc, cheap.chkfile, cheap.grids.level = mean_field.xc, None, _COARSE_GRID
+    if getattr(mean_field, "with_df", None):
+        cheap = cheap.density_fit(auxbasis=mean_field.with_df.auxbasis)
+    for name, value in looser.items():
+        setattr(cheap, name, value)
+
+    def note(state: dict[str, Any]) -> None:
+        log(state, whole=False, shown=False)
+
+    try:
+        converge(cheap, watch=note, rungs=(RUNGS[0], RUNGS[2]))
+    except CalculationError as error:
+        if error.outcome != "scf_not_converged":
+            raise
+        return f"in the smaller basis {error}"
+    return projected_density(cheap.mo_coeff, cheap.mo_occ, small, molecule)
+
+
+def _smaller(symbol: str, shells: Any, names: Sequence[str]) -> str | None:
+    """First basis of the names that an element has and that is smaller than its own."""
+    for name in names:
+        try:
+            candidate = load_basis(name, symbol)
+        except AlkaflowError:
+            continue
+        if _count(candidate) < _count(shells):
+            return name
+    return None
+
+
+def _count(shells: Any) -> int:
+    """Spherical functions of shells in PySCF's form [l, (kappa), [exponent, c1, c2, ...], ...]."""
+    return sum((2 * int(shell[0]) + 1) * (len(shell[-1]) - 1) for shell in shells)
+
+
+def projected_density(coefficients: Any, occupations: Any, molecule_from: Any, molecule_to: Any) -> Any:
+    """Express the occupied orbitals in another basis, or at another geometry, and orthonormalise them again.
+
+    C' = S'^-1 <'|> C, then C' (C'^T S' C')^-1/2: the electrons of each spin stay the same.
+
+    Parameters
+    ----------
+    coefficients, occupations
+        Orbitals, shape=(n, n_orbitals) or (2, n, n_orbitals).
+    molecule_from, molecule_to
+        PySCF molecules of the two bases.
+
+    Returns
+    -------
+    numpy.ndarray
+        Density, shape=(n', n') or (2, n', n'), tagged with its orbitals, by which density fitting is several times
+        faster than by a bare matrix.
+    """
+    from pyscf import lib
+    from pyscf.scf import addons
+
+    overlap = molecule_to.intor_symmetric("int1e_ovlp")
+    spins = np.ndim(occupations) == 2
+    orbitals, filled = [], []
+    for c, f in zip(coefficients, occupations, strict=True) if spins else [(coefficients, occupations)]:
+        occupied = np.asarray(f) > 0
+        projected = addons.project_mo_nr2nr(molecule_from, np.asarray(c)[:, occupied], molecule_to)
+        orbitals.append(projected @ _inverse_root(projected.T @ overlap @ projected))
+        filled.append(np.asarray(f, dtype=float)[occupied])
+    width = max(len(f) for f in filled)
+    orbitals = [np.pad(c, ((0, 0), (0, width - c.shape[1]))) for c in orbitals]
+    filled = [np.pad(f, (0, width - len(f))) for f in filled]
+    densities = [(c * f) @ c.T for c, f in zip(orbitals, filled, strict=True)]
+    if not spins:
+        return lib.tag_array(densities[0], mo_coeff=orbitals[0], mo_occ=filled[0])
+    return lib.tag_array(np.array(densities), mo_coeff=np.array(orbitals), mo_occ=np.array(filled))
+
+
+def _inverse_root(matrix: FloatArray) -> FloatArray:
+    """Inverse square root of a symmetric positive matrix; of an empty one, itself."""
+    if not matrix.size:
+        return matrix
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors / np.sqrt(values)) @ vectors.T)

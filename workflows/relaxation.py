@@ -1,0 +1,555 @@
+"""Relaxations by geomeTRIC that survive being killed. Imported only by the process that computes.
+
+geomeTRIC (L.-P. Wang, C. Song, J. Chem. Phys. 144, 214108 (2016), doi 10.1063/1.4952956) takes steps in internal
+coordinates that treat every fragment's translation and rotation as coordinates of their own; it keeps no restart files.
+All that its state depends on, though, are the energies and gradients it was given. So the checkpoint is their history,
+written after every gradient: a relaxation that begins again gives geomeTRIC the old answers, at no cost but that of its
+own algebra, and has its Hessian, trust radius and coordinate system back as they were, at the step where it was killed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import geometric.molecule
+import numpy as np
+from geometric.engine import Engine
+from geometric.internal import DelocalizedInternalCoordinates
+from geometric.optimize import OPT_STATE, Optimizer
+from geometric.params import OptParams
+from geometric.prepare import parse_constraints
+
+from alkaflow.errors import CalculationError
+from alkaflow.levels import Grid, KohnSham
+from alkaflow.structures import FloatArray, Structure
+from alkaflow.structures.symmetry import Operation, symmetrise
+from alkaflow.units import BOHR_ANGSTROM
+from alkaflow.workflows.checkpoint import Checkpoint, load, save
+from alkaflow.workflows.guess import Guess, density_of
+from alkaflow.workflows.ladder import converge
+from alkaflow.workflows.progress import Progress
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
+
+Judge = Callable[[FloatArray], str | None]
+"""Given positions [Angstrom], None, or a sentence that begins with ``dissociated`` or ``reacted``."""
+
+DEFAULT_MAX_STEPS = 200
+_CHECKPOINT = "relaxation"
+_GUESS = "guess:"  # before the names of its arrays in the checkpoint
+_SAME = 1e-6  # bohr; a checkpoint that began elsewhere belongs to another relaxation
+_MAX_REBUILDS = 5  # of the coordinate system in a row, without a step between
+_WATCHED = 10  # last energies that say whether a relaxation oscillates
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a relaxation has converged: all five hold.
+
+    Attributes
+    ----------
+    max_gradient, rms_gradient
+        Largest and root-mean-square gradient on an atom [Hartree/bohr].
+    max_step, rms_step
+        The same of the last displacement [bohr].
+    energy
+        Last change of the energy [Hartree].
+    """
+
+    max_gradient: float
+    rms_gradient: float
+    max_step: float
+    rms_step: float
+    energy: float = 1e-6
+
+
+THRESHOLDS = {
+    "gau-loose": Thresholds(2.5e-3, 1.7e-3, 1.0e-2, 6.7e-3),
+    "gau": Thresholds(4.5e-4, 3.0e-4, 1.8e-3, 1.2e-3),
+    "gau-tight": Thresholds(1.5e-5, 1.0e-5, 6.0e-5, 4.0e-5),
+}
+"""Gaussian's (https://gaussian.com/opt), in its units, with geomeTRIC's on the energy. Gaussian takes components;
+the norms on atoms here are up to sqrt(3) stricter. geomeTRIC's set GAU has the same numbers for steps, but in Angstrom.
+"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Energy [Hartree], gradient [Hartree/bohr] with shape=(n_atoms, 3), and what the next one may start from.
+
+    ``corrections`` is what had to be tried, in custodian's shape.
+    """
+
+    energy: float
+    gradient: FloatArray
+    guess: Guess = field(default_factory=dict)
+    corrections: list[dict[str, Any]] = field(default_factory=list)
+
+
+Evaluate = Callable[[FloatArray, Guess | None], Evaluation]
+"""Of positions [bohr], shape=(n_atoms, 3), and the guess of the evaluation before it or None."""
+
+
+@dataclass(frozen=True)
+class RelaxResult:
+    """A converged relaxation.
+
+    Attributes
+    ----------
+    positions
+        Final ones [Angstrom], shape=(n_atoms, 3).
+    energy
+        At the final positions [Hartree].
+    gradient
+        There [Hartree/bohr], shape=(n_atoms, 3), within the symmetry that was kept, without net force and torque.
+    max_gradient
+        Its largest norm on an atom [Hartree/bohr].
+    steps
+        Taken by the optimiser; rejected ones count.
+    energies
+        Of every geometry evaluated [Hartree], in order.
+    operations
+        Number of symmetry operations kept, identity included.
+    guess
+        Of the final geometry; the orbitals, from `run_relaxation`.
+    corrections
+        What evaluations had to try.
+    resumed
+        Number of gradients that came from the checkpoint.
+    notes
+        About checkpoints that could not be used.
+    """
+
+    positions: FloatArray
+    energy: float
+    gradient: FloatArray
+    max_gradient: float
+    steps: int
+    energies: list[float]
+    operations: int
+    guess: Guess
+    corrections: list[dict[str, Any]]
+    resumed: int
+    notes: list[str]
+
+
+def relax(
+    structure: Structure,
+    evaluate: Evaluate,
+    *,
+    directory: Path,
+    fingerprint: str,
+    progress: Progress,
+    thresholds: Thresholds = THRESHOLDS["gau"],
+    max_steps: int = DEFAULT_MAX_STEPS,
+    constraints: str | None = None,
+    operations: list[Operation] | None = None,
+    judge: Judge | None = None,
+    guess: Guess | None = None,
+) -> RelaxResult:
+    """Relax a structure, from its checkpoint where there is one.
+
+    Parameters
+    ----------
+    structure
+        The start. A single atom is evaluated and returned.
+    evaluate
+        Energy and gradient at given positions.
+    directory
+        Scratch of this calculation, where its checkpoints are; exists.
+    fingerprint
+        Of the calculation; a checkpoint with another one, or from another start, is not used.
+    progress
+        Told after every gradient.
+    thresholds
+        When it has converged.
+    max_steps
+        After which it fails. The checkpoint stays: with more steps it continues.
+    constraints
+        In the format of geomeTRIC's constraint files (``$freeze``, ``$set``), atoms counted from 1.
+    operations
+        Symmetry of the start to keep, as `find_operations` returns it: gradients and steps are projected.
+    judge
+        Ends the relaxation when a geometry is no longer what was meant.
+    guess
+        For the first evaluation.
+
+    Raises
+    ------
+    CalculationError
+        ``relaxation_not_converged``, ``dissociated``, ``reacted``, ``engine_crashed`` for an energy or gradient that
+        is not finite, or what `evaluate` raises.
+    """
+    group = operations or []
+    history = _History(structure, evaluate, directory, fingerprint, progress, group, judge)
+    history.guess = guess if history.guess is None else history.guess
+    start = structure.positions / BOHR_ANGSTROM
+    if len(structure) == 1:
+        found = history.answer(start)
+        return history.result(start, found.gradient, 0)
+    optimiser = _optimiser(structure, history, directory, thresholds, max_steps, constraints)
+    _drive(optimiser)
+    if optimiser.state != OPT_STATE.CONVERGED:
+        raise CalculationError("relaxation_not_converged", _failure(optimiser, history, thresholds, max_steps))
+    return history.result(optimiser.X.reshape(-1, 3), optimiser.gradx.reshape(-1, 3), int(optimiser.Iteration))
+
+
+def _drive(optimiser: "_Optimiser") -> None:
+    """Run geomeTRIC's own loop, with an end to rebuilding coordinates."""
+    rebuilds = 0
+    optimiser.calcEnergyForce()
+    optimiser.prepareFirstStep()
+    while optimiser.state not in (OPT_STATE.CONVERGED, OPT_STATE.FAILED) and rebuilds < _MAX_REBUILDS:
+        optimiser.step()
+        if optimiser.state == OPT_STATE.NEEDS_EVALUATION:
+            optimiser.calcEnergyForce()
+            optimiser.evaluateStep()
+            rebuilds = 0
+        else:
+            rebuilds += 1
+
+
+def _optimiser(
+    structure: Structure,
+    history: "_History",
+    directory: Path,
+    thresholds: Thresholds,
+    max_steps: int,
+    constraints: str | None,
+) -> "_Optimiser":
+    molecule = geometric.molecule.Molecule()
+    molecule.elem = list(structure.symbols)
+    molecule.xyzs = [np.array(structure.positions)]
+    molecule.build_topology()
+    targets, values = parse_constraints(molecule, constraints) if constraints else (None, [None])
+    coordinates = DelocalizedInternalCoordinates(
+        molecule, build=True, connect=False, addcart=False, constraints=targets, cvals=values[0]
+    )
+    settings = OptParams(
+        convergence_energy=thresholds.energy,
+        convergence_grms=thresholds.rms_gradient,
+        convergence_gmax=thresholds.max_gradient,
+        convergence_drms=thresholds.rms_step * BOHR_ANGSTROM,
+        convergence_dmax=thresholds.max_step * BOHR_ANGSTROM,
+        maxiter=max_steps,
+        # On a grid a molecule feels a small net force; a frozen atom may hold a real one.
+        subfrctor=1 if constraints else 2,
+    )
+    start = structure.positions.ravel() / BOHR_ANGSTROM
+    return _Optimiser(start, molecule, coordinates, _Answers(molecule, history), str(directory), settings, history)
+
+
+class _Optimiser(Optimizer):  # type: ignore[misc]
+    """geomeTRIC's optimiser, held to the symmetry of the start and to the path of the checkpoint."""
+
+    def __init__(
+        self,
+        start: FloatArray,
+        molecule: Any,
+        coordinates: Any,
+        engine: "_Answers",
+        directory: str,
+        settings: Any,
+        history: "_History",
+    ) -> None:
+        super().__init__(start, molecule, coordinates, engine, directory, settings, print_info=False)
+        self._history = history
+
+    def newCartesian(self, dy: FloatArray) -> None:  # noqa: N802  (geomeTRIC's name)
+        """Take a step in internal coordinates; all else in `step` follows from the positions it leads to."""
+        before: FloatArray = self.X
+        super().newCartesian(dy)
+        step = (self.X - before).reshape(-1, 3)
+        after = self._history.next_positions()
+        self.X: FloatArray = before + self._history.symmetric(step).ravel() if after is None else after.ravel()
+
+
+class _Answers(Engine):  # type: ignore[misc]
+    """What geomeTRIC asks; it caches and stores nothing itself."""
+
+    def __init__(self, molecule: Any, history: "_History") -> None:
+        super().__init__(molecule)
+        self._history = history
+
+    def calc(
+        self, coords: FloatArray, dirname: str, read_data: bool = False, copydir: str | None = None
+    ) -> dict[str, Any]:
+        """Energy [Hartree] and flat gradient [Hartree/bohr] at flat positions [bohr]."""
+        del dirname, read_data, copydir
+        found = self._history.answer(coords.reshape(-1, 3))
+        return {"energy": found.energy, "gradient": found.gradient.ravel().copy()}
+
+
+class _History:
+    """All geometries evaluated, first those of the checkpoint and then new ones."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        evaluate: Evaluate,
+        directory: Path,
+        fingerprint: str,
+        progress: Progress,
+        operations: list[Operation],
+        judge: Judge | None,
+    ) -> None:
+        self._evaluate, self._directory, self._fingerprint = evaluate, directory, fingerprint
+        self._progress, self._operations, self._judge = progress, operations, judge
+        self._positions: list[FloatArray] = []
+        self._gradients: list[FloatArray] = []
+        self._answered = 0
+        self.energies: list[float] = []
+        self.guess: Guess | None = None
+        self.corrections: list[dict[str, Any]] = []
+        checkpoint, self.notes = load(directory, fingerprint, _CHECKPOINT)
+        if checkpoint is not None:
+            self._restore(checkpoint, structure.positions / BOHR_ANGSTROM)
+        self.resumed = len(self.energies)
+
+    def _restore(self, checkpoint: Checkpoint, start: FloatArray) -> None:
+        arrays = dict(checkpoint.arrays)
+        positions, gradients, energies = (arrays.pop(name) for name in ("positions", "gradients", "energies"))
+        if positions.shape[1:] != start.shape or np.abs(positions[0] - start).max() > _SAME:
+            self.notes.append(f"the checkpoint in {self._directory} is not used: it began at another geometry")
+            return
+        self._positions, self._gradients, self.energies = list(positions), list(gradients), energies.tolist()
+        self.guess = {name.removeprefix(_GUESS): array for name, array in arrays.items()}
+        self.corrections = checkpoint.values["corrections"]
+
+    def symmetric(self, vectors: FloatArray) -> FloatArray:
+        """Take from vectors on atoms what breaks the symmetry of the start."""
+        return symmetrise(vectors, self._operations) if self._operations else vectors
+
+    def next_positions(self) -> FloatArray | None:
+        """Positions [bohr] of the next evaluation in the checkpoint, or None past its end."""
+        return self._positions[self._answered] if self._answered < len(self.energies) else None
+
+    def answer(self, positions: FloatArray) -> Evaluation:
+        """Energy and gradient at positions [bohr]: from the checkpoint, or computed and then saved."""
+        number = self._answered
+        if number == len(self.energies):
+            self._compute(positions)
+            self._save()
+        self._answered = number + 1
+        if self._judge is not None and number > 0 and (verdict := self._judge(positions * BOHR_ANGSTROM)):
+            outcome = "dissociated" if verdict.startswith("dissociated") else "reacted"
+            raise CalculationError(outcome, f"after {number} relaxation steps: {verdict}")
+        return Evaluation(self.energies[number], self._gradients[number])
+
+    def _compute(self, positions: FloatArray) -> None:
+        found = self._evaluate(positions, self.guess)
+        if not (np.isfinite(found.energy) and np.isfinite(found.gradient).all()):
+            last = f"; the last energy was {self.energies[-1]:.6f} Hartree" if self.energies else ""
+            raise CalculationError(
+                "engine_crashed", f"energy or gradient is not finite at relaxation step {len(self.energies)}{last}"
+            )
+        gradient = self.symmetric(found.gradient)
+        self._positions.append(np.array(positions))
+        self._gradients.append(gradient)
+        self.energies.append(float(found.energy))
+        self.guess = found.guess
+        self.corrections += found.corrections
+        self._progress.report(
+            "relaxation step", len(self.energies) - 1, self.energies[-1], max_gradient=largest(gradient)
+        )
+
+    def _save(self) -> None:
+        arrays = {
+            "positions": np.array(self._positions),
+            "gradients": np.array(self._gradients),
+            "energies": np.array(self.energies),
+            **{_GUESS + name: array for name, array in (self.guess or {}).items()},
+        }
+        save(self._directory, Checkpoint(self._fingerprint, {"corrections": self.corrections}, arrays), _CHECKPOINT)
+
+    def result(self, positions: FloatArray, gradient: FloatArray, steps: int) -> RelaxResult:
+        """The end, at positions [bohr] with a gradient [Hartree/bohr]."""
+        return RelaxResult(
+            positions=positions * BOHR_ANGSTROM,
+            energy=self.energies[self._answered - 1],
+            gradient=gradient,
+            max_gradient=largest(gradient),
+            steps=steps,
+            energies=self.energies[: self._answered],
+            operations=max(1, len(self._operations)),
+            guess=(self.guess or {}) if self._answered == len(self.energies) else {},
+            corrections=self.corrections,
+            resumed=min(self.resumed, self._answered),
+            notes=self.notes,
+        )
+
+
+def run_relaxation(
+    structure: Structure,
+    level: KohnSham,
+    max_memory_mb: int,
+    progress: Progress,
+    directory: Path,
+    fingerprint: str,
+    *,
+    thresholds: Thresholds = THRESHOLDS["gau"],
+    max_steps: int = DEFAULT_MAX_STEPS,
+    constraints: str | None = None,
+    operations: list[Operation] | None = None,
+    judge: Judge | None = None,
+    grid_response: bool = False,
+    guess: Guess | None = None,
+) -> RelaxResult:
+    """Relax at a Kohn-Sham level, on the grid ``level.scf_grid`` or else ``level.grid``; see `relax`.
+
+    Parameters
+    ----------
+    level
+        Of energies and gradients; the final energy belongs to the grid that was relaxed on.
+    max_memory_mb
+        That PySCF may plan with [MB].
+    grid_response
+        See `KohnShamGradient`.
+    guess
+        Occupied orbitals in this level's basis to begin with.
+
+    Raises
+    ------
+    CalculationError
+        As `relax`, and ``scf_not_converged``.
+    """
+    return relax(
+        structure,
+        KohnShamGradient(structure, level, max_memory_mb, progress, grid_response=grid_response),
+        directory=directory,
+        fingerprint=fingerprint,
+        progress=progress,
+        thresholds=thresholds,
+        max_steps=max_steps,
+        constraints=constraints,
+        operations=operations,
+        judge=judge,
+        guess=guess,
+    )
+
+
+class KohnShamGradient:
+    """Energies and gradients of one molecule at many geometries, each SCF from the orbitals of the one before.
+
+    The guess holds what a record does: ``coefficients_S``, ``energies_S`` [Hartree] and ``occupations_S`` of the
+    occupied orbitals, for S ``restricted``, or ``alpha`` and ``beta``. At a new geometry they are orthonormalised
+    (Loewdin) and handed to PySCF with the density, so that density fitting builds exchange from them.
+
+    Parameters
+    ----------
+    structure
+        Elements, charge and multiplicity; its positions do not matter.
+    level
+        With its density fitting and dispersion, both of which the gradients contain.
+    max_memory_mb
+        That PySCF may plan with [MB].
+    progress
+        Told after every SCF cycle.
+    grid
+        Instead of ``level.scf_grid``, or ``level.grid`` where that is none.
+    grid_response
+        Whether gradients contain the derivatives of the grid's weights, as those of an energy on a small grid should;
+        PySCF's default is no. It has none for meta-GGAs.
+
+    Attributes
+    ----------
+    mean_field
+        PySCF's, at the last geometry.
+    cycles
+        Of the last SCF.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        level: KohnSham,
+        max_memory_mb: int,
+        progress: Progress,
+        *,
+        grid: Grid | None = None,
+        grid_response: bool = False,
+    ) -> None:
+        self._level, self._progress, self._grid_response = level, progress, grid_response
+        self.cycles = 0
+        self.mean_field = build_mean_field(build_molecule(structure, level, max_memory_mb), level)
+        chosen = next(g for g in (grid, level.scf_grid, level.grid) if g is not None)
+        if isinstance(chosen, int):
+            self.mean_field.grids.level = chosen
+        else:
+            self.mean_field.grids.atom_grid = tuple(chosen)
+
+    def __call__(self, positions: FloatArray, guess: Guess | None) -> Evaluation:
+        """Converge the SCF at positions [bohr] and differentiate its energy."""
+        corrections = self.converge(positions, guess)
+        gradients = self.mean_field.nuc_grad_method()
+        gradients.grid_response = self._grid_response
+        gradient: FloatArray = np.asarray(gradients.kernel(), dtype=float)
+        return Evaluation(float(self.mean_field.e_tot), gradient, occupied_orbitals(self.mean_field), corrections)
+
+    def converge(self, positions: FloatArray, guess: Guess | None) -> list[dict[str, Any]]:
+        """Converge the SCF at positions [bohr]; returns what had to be tried."""
+        mean_field = self.mean_field
+        mean_field.mol.set_geom_(positions, unit="Bohr")
+        mean_field.reset(mean_field.mol)
+        self.cycles = 0
+        density = density_of(mean_field, guess) if guess else mean_field.get_init_guess()
+        try:
+            return converge(mean_field, density, self._watch)
+        except CalculationError as error:
+            raise CalculationError(error.outcome, f"{self._level}: {error}") from error
+
+    def _watch(self, state: dict[str, Any]) -> None:
+        self.cycles += 1
+        self._progress.report("SCF cycle", self.cycles, float(state["e_tot"]))
+
+
+def occupied_orbitals(mean_field: Any) -> dict[str, FloatArray]:
+    """Coefficients, energies [Hartree] and occupations of the occupied orbitals, by spin, as a record keeps them."""
+    found = (mean_field.mo_coeff, mean_field.mo_energy, mean_field.mo_occ)
+    if np.ndim(mean_field.mo_occ) == 1:
+        spins = [("restricted", *found)]
+    else:
+        spins = [(spin, *values) for spin, *values in zip(("alpha", "beta"), *found, strict=True)]
+    arrays: dict[str, FloatArray] = {}
+    for spin, coefficients, energies, occupations in spins:
+        filled = np.asarray(occupations) > 0
+        arrays[f"coefficients_{spin}"] = np.asarray(coefficients)[:, filled]
+        arrays[f"energies_{spin}"] = np.asarray(energies)[filled]
+        arrays[f"occupations_{spin}"] = np.asarray(occupations)[filled]
+    return arrays
+
+
+def largest(gradient: FloatArray) -> float:
+    """Largest norm on an atom of a gradient with shape=(n_atoms, 3)."""
+    return float(np.linalg.norm(gradient, axis=1).max())
+
+
+def _failure(optimiser: "_Optimiser", history: _History, thresholds: Thresholds, max_steps: int) -> str:
+    """Why a relaxation has not converged, for the user."""
+    gradient = largest(optimiser.gradx.reshape(-1, 3))
+    ended = f"no convergence in {max_steps} steps"
+    if optimiser.state != OPT_STATE.FAILED:
+        ended = f"no coordinate system served after {optimiser.Iteration} steps"
+    swings = "; its energy oscillates" if oscillates(history.energies) else ""
+    return (
+        f"{ended}: last energy {history.energies[-1]:.8f} Hartree, largest gradient {gradient:.1e} Hartree/bohr "
+        f"(threshold {thresholds.max_gradient:.1e}){swings}"
+    )
+
+
+def oscillates(energies: list[float]) -> bool:
+    """Whether the last energies go up and down without getting lower.
+
+    Parameters
+    ----------
+    energies
+        In order [Hartree].
+    """
+    last = energies[-_WATCHED:]
+    if len(last) < _WATCHED:
+        return False
+    changes = [b - a for a, b in pairwise(last)]
+    turns = sum(1 for a, b in pairwise(changes) if a * b < 0)
+    half = _WATCHED // 2
+    return turns >= half - 1 and min(last[half:]) > min(last[:half]) - THRESHOLDS["gau"].energy

@@ -1,0 +1,407 @@
+"""Competing electronic states of a host with open-shell guests, found at a cheap level from several starts.
+
+A metal atom on a host with near-degenerate empty orbitals (HATCN: an e'' pair and a third orbital 0.2 eV above) has
+several doublets within a tenth of an eV, and which one an SCF ends in is decided by where it starts. Starts here:
+PySCF's guess, densities of the fragments as neutral and with electrons of the guests on the host, and the lowest of
+what these give with its singly occupied orbital exchanged for empty ones, held by maximum overlap (Gilbert, Besley,
+Gill, J. Phys. Chem. A 112, 13164 (2008)) and then released. A singlet is sought restricted and with broken symmetry.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+
+from alkaflow.calculations import Fragment
+from alkaflow.errors import BadInputError, CalculationError
+from alkaflow.levels import KohnSham
+from alkaflow.structures import FloatArray, Structure
+from alkaflow.workflows.ladder import RUNGS, converge, projected_density
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+
+Report = Callable[..., None]
+"""Takes stage, step and energy [Hartree], as `Progress.report` does."""
+
+_SAME_ENERGY = 1e-5  # Hartree
+_SAME_DENSITY = 0.05  # electrons that sit elsewhere
+_SEARCH_RUNGS = RUNGS[:3]
+_HOLD_RUNGS = RUNGS[:1]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A converged electronic state.
+
+    Attributes
+    ----------
+    label
+        The start that led to it; `starts` has all of them.
+    energy
+        [Hartree]
+    s_squared
+        <S2>.
+    guest_charges
+        Mulliken charge of each guest [e], in the order of the fragments.
+    restricted
+        Whether the spins share their orbitals.
+    coefficients, occupations
+        Occupied orbitals, shape=(n, n_occupied), or (2, n, n_occupied) with columns of zero occupation to fill up.
+    """
+
+    label: str
+    energy: float
+    s_squared: float
+    guest_charges: tuple[float, ...]
+    restricted: bool
+    coefficients: FloatArray
+    occupations: FloatArray
+    starts: tuple[str, ...] = ()
+
+    @property
+    def density(self) -> Any:
+        """Density, shape=(n, n) or (2, n, n), tagged with its orbitals as PySCF's density fitting likes it."""
+        return _tagged(self.coefficients, self.occupations)
+
+
+def search_states(
+    structure: Structure,
+    level: KohnSham,
+    fragments: Sequence[Fragment],
+    max_memory_mb: int,
+    report: Report | None = None,
+    swaps: int = 3,
+) -> list[State]:
+    """Find the electronic states of a complex that different starts lead to.
+
+    Parameters
+    ----------
+    structure
+        The complex, with its charge and multiplicity.
+    level
+        A cheap level; functional as in the final one.
+    fragments
+        The host first, then every guest; together all atoms and the whole charge.
+    max_memory_mb
+        For PySCF [MB].
+    report
+        Told of every state.
+    swaps
+        How many empty orbitals the singly occupied one of the lowest state is exchanged for; of a singlet, the
+        highest occupied pair.
+
+    Returns
+    -------
+    list of State
+        By energy; states within 1e-5 Hartree whose densities agree are one.
+
+    Raises
+    ------
+    BadInputError
+        The fragments are not the complex.
+    CalculationError
+        No start converged, or an energy is not finite.
+    """
+    _check(structure, fragments)
+    search = _Search(structure, level, fragments, max_memory_mb, report)
+    for label, density in search.guesses():
+        search.run(label, density)
+    if not search.states:
+        raise CalculationError("scf_not_converged", f"{level}: no start of {structure.formula} converged")
+    if structure.multiplicity == 1:
+        search.mix_frontier()
+    for k in range(swaps):
+        search.swap(k)
+    return search.distinct()
+
+
+def project_density(state: State, molecule_from: Any, molecule_to: Any) -> Any:
+    """Express a state in another basis, or at another geometry, to start an SCF from.
+
+    Parameters
+    ----------
+    state
+        Found with ``molecule_from``.
+    molecule_from, molecule_to
+        PySCF molecules of the same atoms.
+
+    Returns
+    -------
+    numpy.ndarray
+        Density, shape=(n, n) for a restricted state or (2, n, n), with orthonormal orbitals as tags: without them
+        density fitting takes a path that is several times slower.
+    """
+    return projected_density(state.coefficients, state.occupations, molecule_from, molecule_to)
+
+
+def _check(structure: Structure, fragments: Sequence[Fragment]) -> None:
+    atoms = sorted(atom for fragment in fragments for atom in fragment.atoms)
+    if atoms != list(range(len(structure))):
+        raise BadInputError(f"the fragments have atoms {atoms}; the complex has 0 to {len(structure) - 1}, each once")
+    charge = sum(fragment.charge for fragment in fragments)
+    if charge != structure.charge:
+        raise BadInputError(
+            f"the charges of the fragments add up to {charge}, that of the complex is {structure.charge}"
+        )
+
+
+class _Search:
+    """One molecule with its integrals, and what was found so far."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        level: KohnSham,
+        fragments: Sequence[Fragment],
+        max_memory_mb: int,
+        report: Report | None,
+    ) -> None:
+        self._structure, self._level, self._fragments = structure, level, fragments
+        self._memory, self._report = max_memory_mb, report
+        self._molecule = build_molecule(structure, level, max_memory_mb)
+        self._unrestricted = self._new(unrestricted=True)
+        self._restricted = self._new(unrestricted=False) if structure.multiplicity == 1 else None
+        self._overlap = self._molecule.intor_symmetric("int1e_ovlp")
+        self.states: list[State] = []
+
+    def _new(self, unrestricted: bool) -> Any:
+        mean_field = build_mean_field(self._molecule, self._level, unrestricted)
+        set_grid(mean_field, self._level.grid)
+        if not unrestricted:  # one grid and one set of fitted integrals serve both
+            mean_field.grids = self._unrestricted.grids
+            if self._level.fitting:
+                mean_field.with_df = self._unrestricted.with_df
+        return mean_field
+
+    def guesses(self) -> Iterator[tuple[str, Any]]:
+        """Densities to start from with shape=(2, n, n): PySCF's, and those of fragments."""
+        yield "default guess", np.array(self._unrestricted.get_init_guess())
+        cache: dict[Fragment, Any] = {}
+        for label, parts in self._charge_distributions():
+            for signs in _couplings([part.multiplicity - 1 for part in parts], self._structure.multiplicity - 1):
+                try:
+                    yield _with_spins(label, parts, signs), self._superpose(parts, signs, cache)
+                except CalculationError as error:
+                    if error.outcome != "scf_not_converged":
+                        raise
+
+    def _charge_distributions(self) -> Iterator[tuple[str, list[Fragment]]]:
+        """The fragments as they are, and with the last unpaired electron of some guests on the host."""
+        host, guests = self._fragments[0], self._fragments[1:]
+        yield "neutral fragments" if not any(f.charge for f in self._fragments) else "fragments", list(self._fragments)
+        open_guests = [k for k, guest in enumerate(guests) if guest.multiplicity > 1]
+        for count in range(1, len(open_guests) + 1):
+            for chosen in combinations(open_guests, count):
+                ions = [_charged(g, 1, g.multiplicity - 1) if k in chosen else g for k, g in enumerate(guests)]
+                which = "" if len(open_guests) == 1 else f" of guest {', '.join(str(k + 1) for k in chosen)}"
+                lowest = abs(host.multiplicity - 1 - count)
+                for spins in range(lowest, host.multiplicity + count, 2):
+                    anion = _charged(host, -count, spins + 1)
+                    yield f"electron{which} on the host", [anion, *ions]
+
+    def _superpose(self, parts: Sequence[Fragment], signs: Sequence[int], cache: dict[Fragment, Any]) -> Any:
+        """Sum of the fragments' own densities, spins turned over where the sign is -1."""
+        size = self._molecule.nao
+        columns: tuple[list[FloatArray], list[FloatArray]] = ([], [])
+        slices = self._molecule.aoslice_by_atom()
+        for part, sign in zip(parts, signs, strict=True):
+            if part not in cache:
+                cache[part] = self._orbitals_alone(part)
+            rows = np.concatenate([np.arange(*slices[atom, 2:]) for atom in part.atoms])
+            for spin, orbitals in enumerate(cache[part][::sign]):
+                placed = np.zeros((size, orbitals.shape[1]))
+                placed[rows] = orbitals
+                columns[spin].append(placed)
+        return _padded([np.hstack(spin) for spin in columns])
+
+    def _orbitals_alone(self, part: Fragment) -> list[FloatArray]:
+        """Occupied orbitals of a fragment alone, by spin."""
+        atoms = list(part.atoms)
+        if self._structure.numbers[atoms].sum() == part.charge:  # a bare proton
+            slices = self._molecule.aoslice_by_atom()
+            return [np.zeros((sum(slices[atom, 3] - slices[atom, 2] for atom in atoms), 0))] * 2
+        alone = Structure(
+            tuple(self._structure.symbols[k] for k in atoms),
+            self._structure.positions[atoms],
+            part.charge,
+            part.multiplicity,
+        )
+        mean_field = build_mean_field(build_molecule(alone, self._level, self._memory), self._level, True)
+        set_grid(mean_field, self._level.grid)
+        converge(mean_field, rungs=_SEARCH_RUNGS)
+        return [c[:, f > 0] for c, f in zip(mean_field.mo_coeff, mean_field.mo_occ, strict=True)]
+
+    def run(self, label: str, density: Any) -> None:
+        """Converge from a density with shape=(2, n, n); a singlet restricted, and also not where its spins differ."""
+        if self._restricted is None:
+            self._converge(label, self._unrestricted, density)
+            return
+        self._converge(f"{label}, restricted", self._restricted, np.asarray(density).sum(axis=0))
+        if _electrons_elsewhere(density[0], density[1], self._overlap) > _SAME_DENSITY:
+            self._converge(f"{label}, broken symmetry", self._unrestricted, density)
+
+    def mix_frontier(self) -> None:
+        """Break the symmetry of the lowest singlet: (HOMO + LUMO) / sqrt 2 for one spin, HOMO - LUMO for the other."""
+        coefficients, occupations = self._reconverged(self._lowest())
+        mixed = np.array(coefficients)
+        for spin, sign in ((0, 1.0), (1, -1.0)):
+            homo, empty = _last_filled(occupations[spin]), np.flatnonzero(occupations[spin] == 0)
+            if not len(empty) or homo is None:
+                return
+            pair = mixed[spin][:, [homo, empty[0]]]
+            mixed[spin][:, homo] = (pair[:, 0] + sign * pair[:, 1]) / np.sqrt(2)
+        density = self._unrestricted.make_rdm1(mixed, occupations)
+        self._converge("mixed frontier orbitals, broken symmetry", self._unrestricted, density)
+
+    def swap(self, k: int) -> None:
+        """Exchange the singly occupied orbital of the lowest state, or the highest pair, for the k-th empty one."""
+        from pyscf.scf import addons
+
+        coefficients, occupations = self._reconverged(self._lowest())
+        swapped = np.array(occupations)
+        for spin in (0, 1) if self._restricted is not None else (0,):
+            leaving = _last_filled(swapped[1]) if spin else self._singly_occupied(coefficients, occupations)
+            empty = np.flatnonzero(occupations[spin] == 0)
+            if leaving is None or k >= len(empty):
+                return
+            swapped[spin][leaving], swapped[spin][empty[k]] = 0.0, 1.0
+        held = addons.mom_occ(self._unrestricted.copy(), coefficients, swapped)
+        density = held.make_rdm1(coefficients, swapped)
+        try:
+            converge(held, density, rungs=_HOLD_RUNGS)
+            density = held.make_rdm1()
+        except CalculationError as error:
+            if error.outcome != "scf_not_converged":
+                raise
+        name = "LUMO" if k == 0 else f"LUMO+{k}"
+        self._converge(f"{'SOMO' if self._restricted is None else 'HOMO'} to {name}", self._unrestricted, density)
+
+    def _singly_occupied(self, coefficients: FloatArray, occupations: FloatArray) -> int | None:
+        """The highest of the spin-up orbitals that overlap least with the occupied ones of spin down."""
+        up, down = coefficients[0], coefficients[1][:, occupations[1] > 0]
+        filled = np.flatnonzero(occupations[0] > 0)
+        unpaired = self._structure.multiplicity - 1
+        if not unpaired:
+            return _last_filled(occupations[0])
+        shared = np.square(down.T @ self._overlap @ up[:, filled]).sum(axis=0)
+        return int(filled[np.argsort(shared, kind="stable")[:unpaired]].max())
+
+    def _lowest(self) -> State:
+        return min(self.states, key=lambda state: state.energy)
+
+    def _reconverged(self, state: State) -> tuple[FloatArray, FloatArray]:
+        """All orbitals of a state, empty ones too, as unrestricted ones in the order of their energies."""
+        density = state.density if not state.restricted else np.array([state.density / 2] * 2)
+        mean_field = self._unrestricted
+        energies, coefficients = mean_field.eig(mean_field.get_fock(dm=density), self._overlap)
+        return np.asarray(coefficients), np.asarray(mean_field.get_occ(energies, coefficients))
+
+    def _converge(self, label: str, mean_field: Any, density: Any) -> None:
+        """Add the state that a density leads to, if it leads to one."""
+        try:
+            converge(mean_field, density, rungs=_SEARCH_RUNGS)
+        except CalculationError as error:
+            if error.outcome != "scf_not_converged":
+                raise
+            return
+        state = self._describe(label, mean_field)
+        self.states.append(state)
+        if self._report is not None:
+            self._report("electronic state", len(self.states), state.energy)
+
+    def _describe(self, label: str, mean_field: Any) -> State:
+        restricted = np.ndim(mean_field.mo_occ) == 1
+        charges = mean_field.mulliken_pop(dm=mean_field.make_rdm1(), s=self._overlap, verbose=0)[1]
+        if restricted:
+            filled = mean_field.mo_occ > 0
+            coefficients, occupations = mean_field.mo_coeff[:, filled], mean_field.mo_occ[filled]
+        else:
+            tagged = _padded([c[:, f > 0] for c, f in zip(mean_field.mo_coeff, mean_field.mo_occ, strict=True)])
+            coefficients, occupations = tagged.mo_coeff, tagged.mo_occ
+        return State(
+            label=label,
+            energy=float(mean_field.e_tot),
+            s_squared=0.0 if restricted else float(mean_field.spin_square()[0]),
+            guest_charges=tuple(float(sum(charges[k] for k in guest.atoms)) for guest in self._fragments[1:]),
+            restricted=restricted,
+            coefficients=coefficients,
+            occupations=occupations,
+            starts=(label,),
+        )
+
+    def distinct(self) -> list[State]:
+        """States by energy, each once."""
+        kept: list[State] = []
+        for state in sorted(self.states, key=lambda s: s.energy):
+            for k, other in enumerate(kept):
+                if state.energy - other.energy < _SAME_ENERGY and self._same_density(state, other):
+                    kept[k] = replace(other, starts=other.starts + state.starts)
+                    break
+            else:
+                kept.append(state)
+        return kept
+
+    def _same_density(self, one: State, other: State) -> bool:
+        """Whether two densities agree; of a singlet, also where up and down are exchanged."""
+        first, second = _by_spin(one), _by_spin(other)
+        orders = (1, -1) if self._structure.multiplicity == 1 else (1,)
+        return any(
+            sum(_electrons_elsewhere(a, b, self._overlap) for a, b in zip(first, second[::order], strict=True))
+            < _SAME_DENSITY
+            for order in orders
+        )
+
+
+def _charged(fragment: Fragment, charge: int, multiplicity: int) -> Fragment:
+    """The same atoms with more charge [e] and another multiplicity."""
+    return Fragment(atoms=fragment.atoms, charge=fragment.charge + charge, multiplicity=multiplicity)
+
+
+def _couplings(spins: Sequence[int], total: int) -> list[tuple[int, ...]]:
+    """Signs with which unpaired electrons add up to a total; a sign that changes nothing, or all of them, left out."""
+    found: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for signs in product((1, -1), repeat=len(spins)):
+        turned = tuple(sign * spin for sign, spin in zip(signs, spins, strict=True))
+        opposite = tuple(-spin for spin in turned)
+        if sum(turned) == total and turned not in found and (total or opposite not in found):
+            found[turned] = tuple(sign if spin else 1 for sign, spin in zip(signs, spins, strict=True))
+    return list(found.values())
+
+
+def _with_spins(label: str, parts: Sequence[Fragment], signs: Sequence[int]) -> str:
+    spins = [sign * (part.multiplicity - 1) for part, sign in zip(parts, signs, strict=True)]
+    return f"{label}, spins {' '.join(f'{spin:+d}' for spin in spins)}" if sum(map(bool, spins)) > 1 else label
+
+
+def _last_filled(occupations: FloatArray) -> int | None:
+    filled = np.flatnonzero(occupations > 0)
+    return int(filled[-1]) if len(filled) else None
+
+
+def _padded(orbitals: Sequence[FloatArray]) -> Any:
+    """Density of occupied orbitals by spin, tagged with them; the shorter list is filled up with empty columns."""
+    width = max(c.shape[1] for c in orbitals)
+    occupations = np.array([np.arange(width) < c.shape[1] for c in orbitals], dtype=float)
+    return _tagged(np.array([np.pad(c, ((0, 0), (0, width - c.shape[1]))) for c in orbitals]), occupations)
+
+
+def _tagged(coefficients: FloatArray, occupations: FloatArray) -> Any:
+    """Density C f C^T, tagged with C and f."""
+    from pyscf import lib
+
+    density = (coefficients * occupations[..., None, :]) @ np.swapaxes(coefficients, -1, -2)
+    return lib.tag_array(density, mo_coeff=coefficients, mo_occ=occupations)
+
+
+def _by_spin(state: State) -> list[FloatArray]:
+    density = np.asarray(state.density)
+    return [density / 2, density / 2] if state.restricted else list(density)
+
+
+def _electrons_elsewhere(one: Any, other: Any, overlap: FloatArray) -> float:
+    """Half the sum of |eigenvalues| of S^1/2 (D - D') S^1/2: electrons by which two densities differ."""
+    values, vectors = np.linalg.eigh(overlap)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    difference = root @ (np.asarray(one) - np.asarray(other)) @ root
+    return float(abs(np.linalg.eigvalsh(difference)).sum() / 2)
