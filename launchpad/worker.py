@@ -31,8 +31,8 @@ from alkaflow.levels import Level
 from alkaflow.records import Record
 from alkaflow.settings import Settings, load_settings
 from alkaflow.workflows.blas import process_environment
-from alkaflow.workflows.child import FAILURE_FILE, GUESS_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE, Task
 from alkaflow.workflows.progress import PROGRESS_FILE, read_progress
+from alkaflow.workflows.task import FAILURE_FILE, GUESS_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE, Task
 
 _POLL_SECONDS = 0.1
 _HEARTBEAT_SECONDS = 5.0

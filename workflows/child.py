@@ -19,42 +19,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
-from alkaflow.calculations import CalculationInput, Position
+from alkaflow.calculations import CalculationInput
 from alkaflow.errors import AlkaflowError, CalculationError
 from alkaflow.files import sha256_of, write_atomically
-from alkaflow.levels import KohnSham, Level, Xtb
+from alkaflow.levels import KohnSham, Xtb
 from alkaflow.records import Convergence, FileReference, Provenance, Record, formula_of
+from alkaflow.workflows.task import FAILURE_FILE, GUESS_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE, Task
 
-TASK_FILE = "task.json"
-RECORD_FILE = "record.json"
-FAILURE_FILE = "failure.json"
-ORBITAL_FILE = "orbitals.npz"
-GUESS_FILE = "guess.npz"
 ORBITAL_FORMAT = "npz: coefficients (functions, occupied), energies [Hartree], occupations, by spin"
 
 CHEAP = {"basis": "6-31g", "basis_of_element": {}, "grid": 1, "scf_grid": None, "energy_threshold": 1e-7}
 """What a search of electronic states takes instead of its level's own."""
 
 _PACKAGES = ("alkaflow", "numpy", "scipy", "ase", "pyscf", "pyscf-dispersion", "geometric", "tblite")
-
-
-class Task(BaseModel):
-    """What a child is told: the input, the geometry it stands for [Angstrom], and what it may use.
-
-    ``guess_level`` is the level of the orbitals in the file ``guess.npz``, where there is one; ``checkpoints`` the
-    directory that outlives the attempt.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    calculation: CalculationInput
-    positions: tuple[Position, ...]
-    threads: int
-    memory_mb: int
-    guess_level: Level | None = None
-    checkpoints: Path | None = None
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from alkaflow.calculations import CalculationInput
 from alkaflow.errors import CalculationError
 from alkaflow.records import Record
 from alkaflow.workflows.blas import process_environment
-from alkaflow.workflows.child import FAILURE_FILE, RECORD_FILE, TASK_FILE, Task
+from alkaflow.workflows.task import FAILURE_FILE, RECORD_FILE, TASK_FILE, Task
 
 _POLL_SECONDS = 0.05
 _LOG_FILE = "output.log"

@@ -1,0 +1,31 @@
+"""What the process that computes is told, and the names of the files that it reads and leaves."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from alkaflow.calculations import CalculationInput, Position
+from alkaflow.levels import Level
+
+TASK_FILE = "task.json"
+RECORD_FILE = "record.json"
+FAILURE_FILE = "failure.json"
+ORBITAL_FILE = "orbitals.npz"
+GUESS_FILE = "guess.npz"
+
+
+class Task(BaseModel):
+    """What a child is told: the input, the geometry it stands for [Angstrom], and what it may use.
+
+    ``guess_level`` is the level of the orbitals in the file ``guess.npz``, where there is one; ``checkpoints`` the
+    directory that outlives the attempt.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    calculation: CalculationInput
+    positions: tuple[Position, ...]
+    threads: int
+    memory_mb: int
+    guess_level: Level | None = None
+    checkpoints: Path | None = None
