@@ -2,7 +2,7 @@
 
     python benchmarks/sites.py
 
-Hosts: hexagonal graphene flakes C(6n^2)H(6n) (D6h, 24 operations, aromatic rings everywhere), the same with atoms
+Hosts: hexagonal graphene flakes (D6h, 24 operations, aromatic rings everywhere), the same with atoms
 displaced at random by 0.02 Angstrom, cubes of MgO (Oh or Td, every metal a candidate), a chain of ether oxygens, and
 the Ti6-oxo clusters. Each figure is the median of five runs; the baseline of the ratios is the 174-atom Ti6(HPAB).
 """
@@ -23,7 +23,7 @@ from alkaflow.structures.symmetry import find_operations
 
 
 def flake(n: int) -> Structure:
-    """C(6n^2)H(6n): coronene for n = 2."""
+    """A hexagonal flake, coronene for n = 2, its rim closed with H."""
     a = 1.42 * np.sqrt(3)
     cells = range(-2 * n, 2 * n + 1)
     carbons = [
