@@ -10,8 +10,8 @@ from alkaflow.elements import ATOMIC_NUMBER, SYMBOLS
 from alkaflow.errors import BadInputError, ParseError, UnknownNameError
 from alkaflow.files import write_atomically
 from alkaflow.structures.structure import MAX_ATOMS, FloatArray, Structure
+from alkaflow.structures.textfiles import read_text
 
-_MAX_BYTES = 10_000_000
 _STATE = re.compile(r"\b(charge|multiplicity)=([+-]?\d{1,4})\b")
 
 
@@ -34,16 +34,7 @@ def read_xyz(path: Path | str, charge: int | None = None, multiplicity: int | No
         The file cannot be read, atoms overlap, or charge and multiplicity are impossible.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}") from None
-    if len(data) > _MAX_BYTES:
-        raise BadInputError(f"{path} has {len(data)} bytes; at most {_MAX_BYTES} are read")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ParseError(path, data[: error.start].count(b"\n") + 1, "not UTF-8 text") from None
+    text = read_text(path)
     symbols, positions = parse_xyz(text, path)
     said = dict(_STATE.findall(text.splitlines()[1]))
     if charge is None:

@@ -12,6 +12,22 @@ Guess = Mapping[str, FloatArray]
 and ``beta``."""
 
 
+def occupied_orbitals(mean_field: Any) -> dict[str, FloatArray]:
+    """Coefficients, energies [Hartree] and occupations of the occupied orbitals, by spin, as a record keeps them."""
+    found = (mean_field.mo_coeff, mean_field.mo_energy, mean_field.mo_occ)
+    if np.ndim(mean_field.mo_occ) == 1:
+        spins = [("restricted", *found)]
+    else:
+        spins = [(spin, *values) for spin, *values in zip(("alpha", "beta"), *found, strict=True)]
+    arrays: dict[str, FloatArray] = {}
+    for spin, coefficients, energies, occupations in spins:
+        filled = np.asarray(occupations) > 0
+        arrays[f"coefficients_{spin}"] = np.asarray(coefficients)[:, filled]
+        arrays[f"energies_{spin}"] = np.asarray(energies)[filled]
+        arrays[f"occupations_{spin}"] = np.asarray(occupations)[filled]
+    return arrays
+
+
 def density_of(mean_field: Any, orbitals: Guess) -> Any:
     """Density matrix of orbitals from another geometry, made orthonormal in this one, with its orbitals attached.
 

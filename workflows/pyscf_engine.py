@@ -16,7 +16,7 @@ from alkaflow.records import Charges, Convergence
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.units import BOHR_ANGSTROM, DEBYE_AU, HARTREE_EV
 from alkaflow.workflows.basis import basis_hash, load_basis
-from alkaflow.workflows.guess import density_of
+from alkaflow.workflows.guess import density_of, occupied_orbitals
 from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.stability import Stability, stabilise
@@ -157,7 +157,7 @@ def run_scf(
             corrections=corrections,
             stability=asdict(stability) if stability else None,
         ),
-        orbitals=_occupied(mean_field),
+        orbitals=occupied_orbitals(mean_field),
         basis_functions=int(molecule.nao),
         basis_sha256=basis_hash(molecule._basis),  # noqa: SLF001  (PySCF has no other way to the data it used)
         warnings=_warnings(structure, spin_square, stability),
@@ -220,24 +220,6 @@ def _frontier(mean_field: Any) -> dict[str, list[float | None]]:
             float(empty.min()) * HARTREE_EV if len(empty) else None,
         ]
     return result
-
-
-def _occupied(mean_field: Any) -> dict[str, FloatArray]:
-    """Coefficients, energies [Hartree] and occupations of the occupied orbitals, by spin."""
-    coefficients = mean_field.mo_coeff if np.ndim(mean_field.mo_coeff) == 3 else [mean_field.mo_coeff]
-    arrays: dict[str, FloatArray] = {}
-    for name, coefficient, occupation, energy in zip(
-        _spin_names(mean_field),
-        coefficients,
-        _by_spin(mean_field.mo_occ),
-        _by_spin(mean_field.mo_energy),
-        strict=True,
-    ):
-        filled = np.asarray(occupation) > 0
-        arrays[f"coefficients_{name}"] = np.asarray(coefficient)[:, filled]
-        arrays[f"energies_{name}"] = np.asarray(energy)[filled]
-        arrays[f"occupations_{name}"] = np.asarray(occupation)[filled]
-    return arrays
 
 
 def _populations(mean_field: Any, density: Any) -> Charges:

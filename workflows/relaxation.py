@@ -27,7 +27,7 @@ from alkaflow.structures import FloatArray, Structure
 from alkaflow.structures.symmetry import Operation, symmetrise
 from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows.checkpoint import Checkpoint, load, save
-from alkaflow.workflows.guess import Guess, density_of
+from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals
 from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
@@ -502,22 +502,6 @@ class KohnShamGradient:
     def _watch(self, state: dict[str, Any]) -> None:
         self.cycles += 1
         self._progress.report("SCF cycle", self.cycles, float(state["e_tot"]))
-
-
-def occupied_orbitals(mean_field: Any) -> dict[str, FloatArray]:
-    """Coefficients, energies [Hartree] and occupations of the occupied orbitals, by spin, as a record keeps them."""
-    found = (mean_field.mo_coeff, mean_field.mo_energy, mean_field.mo_occ)
-    if np.ndim(mean_field.mo_occ) == 1:
-        spins = [("restricted", *found)]
-    else:
-        spins = [(spin, *values) for spin, *values in zip(("alpha", "beta"), *found, strict=True)]
-    arrays: dict[str, FloatArray] = {}
-    for spin, coefficients, energies, occupations in spins:
-        filled = np.asarray(occupations) > 0
-        arrays[f"coefficients_{spin}"] = np.asarray(coefficients)[:, filled]
-        arrays[f"energies_{spin}"] = np.asarray(energies)[filled]
-        arrays[f"occupations_{spin}"] = np.asarray(occupations)[filled]
-    return arrays
 
 
 def largest(gradient: FloatArray) -> float:
