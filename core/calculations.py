@@ -16,7 +16,7 @@ RECIPE_VERSION = 1
 ID_LENGTH = 20
 _RESOLUTION = 1e-6  # Angstrom
 
-Step = Literal["relax", "energy"]
+Step = Literal["relax", "energy", "frequencies"]
 Position = tuple[float, float, float]
 
 
@@ -35,6 +35,8 @@ class CalculationInput(BaseModel):
 
     Exactly one of ``positions`` (Angstrom, rounded to 1e-6) and ``parent`` (the id of the calculation whose final
     geometry is used) is given. ``fragments``, the host first, are for levels that search electronic states.
+    ``ghosts`` are atoms (numbers from 0, ascending) of which only the basis functions are there: no nuclei, no
+    electrons; charge and multiplicity are those of the rest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,7 @@ class CalculationInput(BaseModel):
     positions: tuple[Position, ...] | None = None
     parent: str | None = None
     fragments: tuple[Fragment, ...] | None = None
+    ghosts: tuple[int, ...] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "CalculationInput":
@@ -55,8 +58,20 @@ class CalculationInput(BaseModel):
             raise ValueError("give either positions or a parent")
         if self.positions is not None and len(self.positions) != len(self.symbols):
             raise ValueError(f"{len(self.symbols)} symbols but {len(self.positions)} positions")
-        check_multiplicity(self.symbols, self.charge, self.multiplicity)
+        if self.ghosts is not None and (
+            list(self.ghosts) != sorted(set(self.ghosts)) or not set(self.ghosts) < set(range(len(self.symbols)))
+        ):
+            raise ValueError(f"ghosts {self.ghosts} are not some, in ascending order, of {len(self.symbols)} atoms")
+        if self.ghosts is not None and self.step != "energy":
+            raise ValueError(f"ghost atoms have a place in an energy, not in the step {self.step!r}")
+        check_multiplicity(self.real_symbols, self.charge, self.multiplicity)
         return self
+
+    @property
+    def real_symbols(self) -> tuple[str, ...]:
+        """Symbols of the atoms that are there, in order; all but the ghosts."""
+        absent = set(self.ghosts or ())
+        return tuple(symbol for k, symbol in enumerate(self.symbols) if k not in absent)
 
     @property
     def id(self) -> str:

@@ -1,0 +1,107 @@
+"""Competing doublets of an alkali atom on HATCN at a cheap level: all that the search finds, in order.
+
+    python benchmarks/states.py --guest Na --site bay --level 'b3lyp-d3bj/6-31g(d)'
+
+On the GFN2-xTB geometry of the shipped records. The search is the one that relaxations at a Kohn-Sham level begin
+with. Each state is printed with its energy above the lowest, <S2>, the charge of the guest, the starts that led to
+it, and how its unpaired electron behaves under the mirror planes of the complex (+1 even, -1 odd, 0 neither).
+"""
+
+import argparse
+import os
+import time
+
+import numpy as np
+
+from alkaflow.calculations import Fragment
+from alkaflow.levels import KohnSham, parse_level
+from alkaflow.structures import FloatArray, Structure
+from alkaflow.units import HARTREE_EV
+from alkaflow.workflows.blas import loaded_blas
+from alkaflow.workflows.library import shipped_bundle
+from alkaflow.workflows.pyscf_engine import build_molecule
+from alkaflow.workflows.states import State, search_states
+
+
+def shipped_complex(guest: str, site: str) -> tuple[Structure, list[Fragment]]:
+    """The relaxed complex of the shipped records, and its fragments."""
+    bundle = shipped_bundle("hatcn", "published-sp")
+    row = next(row for row in bundle.plan.rows if row.guest == guest and row.site_kind == site)
+    record = bundle.by_id[row.complex_leg.energy]
+    structure = Structure(
+        tuple(record.symbols), np.array(record.positions_angstrom), record.charge, record.multiplicity
+    )
+    host = bundle.plan.hosts[row.host]
+    size = len(host.symbols)
+    fragments = [
+        Fragment(atoms=tuple(range(size)), charge=host.charge, multiplicity=host.multiplicity),
+        Fragment(atoms=(size,), charge=0, multiplicity=2),
+    ]
+    return structure, fragments
+
+
+def mirror_characters(structure: Structure, level: KohnSham, state: State) -> list[float]:
+    """Expectation values of the two mirror planes through the guest's axis in the spin density."""
+    molecule = build_molecule(structure, level, 4000)
+    overlap = molecule.intor_symmetric("int1e_ovlp")
+    up, down = (c[:, n > 0] for c, n in zip(state.coefficients, state.occupations, strict=True))
+    # the unpaired orbital: what spin up occupies and spin down does not
+    shared = up.T @ overlap @ down
+    values, vectors = np.linalg.eigh(shared @ shared.T)
+    orbital = up @ vectors[:, 0]
+    del values
+    centre = structure.positions[:-1].mean(axis=0)
+    axis = structure.positions[-1] - centre
+    axis /= np.linalg.norm(axis)
+    normal = np.linalg.svd(structure.positions - centre)[2][2]
+    return [_mirrored(molecule, orbital, centre, plane) for plane in (normal, np.cross(axis, normal))]
+
+
+def _mirrored(molecule: object, orbital: FloatArray, centre: FloatArray, normal: FloatArray) -> float:
+    """<phi | sigma | phi> by quadrature on the grid of the molecule."""
+    from pyscf import dft
+
+    from alkaflow.units import BOHR_ANGSTROM
+
+    grids = dft.Grids(molecule)
+    grids.level = 1
+    grids.build()
+    origin = centre / BOHR_ANGSTROM
+    points = grids.coords
+    images = points - 2 * np.outer((points - origin) @ normal, normal)
+    here, there = (dft.numint.eval_ao(molecule, each) @ orbital for each in (points, images))
+    return float(grids.weights @ (here * there))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--guest", default="Na")
+    parser.add_argument("--site", default="bay")
+    parser.add_argument("--level", default="b3lyp-d3bj/6-31g")
+    parser.add_argument("--grid", type=int, default=1)
+    parser.add_argument("--swaps", type=int, default=3)
+    arguments = parser.parse_args()
+    level = parse_level(arguments.level)
+    assert isinstance(level, KohnSham)
+    level = level.model_copy(update={"grid": arguments.grid, "energy_threshold": 1e-7})
+    structure, fragments = shipped_complex(arguments.guest, arguments.site)
+    begin = time.monotonic()
+
+    def report(stage: str, number: int, energy: float) -> None:
+        print(f"# {stage} {number}: {energy:.6f} Eh after {time.monotonic() - begin:.0f} s", flush=True)
+
+    states = search_states(structure, level, fragments, 6000, report, swaps=arguments.swaps)
+    blas = ", ".join(f"{b['library']} {b.get('kernel')}" for b in loaded_blas())
+    print(f"{arguments.guest} at the {arguments.site} of HATCN, {level}, grid level {level.grid}")
+    print(f"{time.monotonic() - begin:.0f} s; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}; {blas}")
+    for state in states:
+        above = (state.energy - states[0].energy) * HARTREE_EV
+        characters = " ".join(f"{x:+.2f}" for x in mirror_characters(structure, level, state))
+        print(
+            f"{state.energy:.6f} Eh  +{above:.3f} eV  <S2> {state.s_squared:.3f}  q {state.guest_charges[0]:+.2f}  "
+            f"mirrors (plane, axis) {characters}  {'; '.join(state.starts or (state.label,))}"
+        )
+
+
+if __name__ == "__main__":
+    main()
