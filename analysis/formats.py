@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable
 
+from alkaflow.analysis.states import SpinState
 from alkaflow.analysis.table import Table, TableRow
 from alkaflow.errors import UnknownNameError
 
@@ -32,7 +33,7 @@ def _row_cells(row: TableRow) -> tuple[str, ...]:
     return (
         row.label,
         row.guest,
-        f"{row.start_site} {row.site_label}",
+        f"{row.start_site} {row.site_label}" if row.guests == 1 else row.site_label,
         row.final_site or row.final_label,
         _number(row.computed_ev),
         _number(row.published_ev),
@@ -44,6 +45,43 @@ def _row_cells(row: TableRow) -> tuple[str, ...]:
     )
 
 
+_PARTS = (
+    ("interaction", "interaction"),
+    ("host_deformation", "host def."),
+    ("guest_deformation", "guest def."),
+    ("reference", "reference"),
+    ("dispersion", "dispersion"),
+    ("counterpoise", "CP corr."),
+    ("zero_point", "zero point"),
+)
+"""Name of a part in a row, and its heading."""
+
+_SUMMANDS = ("interaction", "host_deformation", "guest_deformation", "reference")
+
+
+def parts_cells(table: Table) -> list[tuple[str, ...]]:
+    """Heading and rows of the parts of the energies [eV]; empty where none were computed.
+
+    The columns before ``computed`` add up to it; those after it are about it and not part of it. What nobody computed
+    has no column.
+    """
+    rows = [row for row in table.rows if row.parts_ev]
+    if not rows:
+        return []
+    columns = [(name, heading) for name, heading in _PARTS if any(name in row.parts_ev for row in rows)]
+    before = [column for column in columns if column[0] in _SUMMANDS]
+    after = [column for column in columns if column[0] not in _SUMMANDS]
+    heading = ("label", *(h for _, h in before), "computed", *(h for _, h in after))
+    return [heading, *(_parts_row(row, before, after) for row in rows)]
+
+
+def _parts_row(row: TableRow, before: list[tuple[str, str]], after: list[tuple[str, str]]) -> tuple[str, ...]:
+    def cells(columns: list[tuple[str, str]]) -> list[str]:
+        return [_number(row.parts_ev.get(name), "+.3f") for name, _ in columns]
+
+    return (row.label, *cells(before), _number(row.computed_ev, "+.3f"), *cells(after))
+
+
 def _number(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else format(value, form)
 
@@ -53,50 +91,114 @@ def _heading(table: Table) -> str:
     return f"{table.title or table.study}{doi}"
 
 
+_PARTS_NOTE = (
+    "parts: interaction of host and guest as they are in the complex + their deformations = computed; "
+    "dispersion: what of it is the dispersion term; counterpoise and zero point are not included, add them if you want"
+)
+
+
 def _notes(table: Table) -> list[str]:
-    """The lines under a table: method, checks, problems, warnings."""
-    lines = [
-        f"protocol {table.protocol}: {table.level}",
-        "E(complex) - E(host) - E(guest) in eV, negative = bound; q(guest): Mulliken charge in e",
-    ]
+    """The lines under a table: method, checks, spin states, problems, warnings."""
+    lines = [f"protocol {table.protocol}: {table.level}", f"{_formula(table)}; q(guest): Mulliken charge in e"]
+    if not all(row.reference.startswith("free") for row in table.rows):
+        lines.append(f"guests are counted from: {', '.join(dict.fromkeys(row.reference for row in table.rows))}")
+    if any(row.parts_ev for row in table.rows):
+        lines.append(_PARTS_NOTE)
     lines += [f"{check.verdict}: {check.claim} (computed: {check.computed})" for check in table.checks]
+    lines += list(dict.fromkeys(line for row in table.rows for line in _states_lines(row)))
     lines += [f"no number for {row.label}: {row.problem}" for row in table.rows if row.problem]
     lines += [f"{row.label}: {warning}" for row in table.rows for warning in row.warnings]
     return lines
 
 
+def _formula(table: Table) -> str:
+    """What the energies are, in words."""
+    host, guest = "E(host)", "E(guest)"
+    if any(row.guests > 1 for row in table.rows):
+        if table.energies == "stepwise":
+            host = "E(host with all guests but the last)"
+        else:
+            guest = "E(all guests)"
+    return f"E(complex) - {host} - {guest} in eV, negative = bound"
+
+
+def _states_lines(row: TableRow) -> list[str]:
+    """Spin states of the parts of a row that were computed in several, the lowest first."""
+    lines = []
+    for part in dict.fromkeys(state.part for state in row.states):
+        states = [state for state in row.states if state.part == part]
+        if len(states) > 1:
+            of = (
+                row.host
+                if part == "host"
+                else f"{row.label}"
+                if part == "complex"
+                else f"{row.label}, first guest alone"
+            )
+            lines.append(f"2S+1 of {of}: {', '.join(_state_text(state) for state in sorted(states, key=_height))}")
+    return lines
+
+
+def _height(state: SpinState) -> float:
+    return float("inf") if state.above_lowest_ev is None else state.above_lowest_ev
+
+
+def _state_text(state: SpinState) -> str:
+    if state.above_lowest_ev is None:
+        return f"{state.multiplicity} has no result"
+    spin = "" if state.s_squared is None else f" (<S2> {state.s_squared:.3f})"
+    return f"{state.multiplicity} at {state.above_lowest_ev:+.3f} eV{spin}"
+
+
 def _text(table: Table) -> str:
-    rows = table_cells(table)
+    parts = parts_cells(table)
+    blocks = [_columns(table_cells(table)), *([["parts / eV", *_columns(parts)]] if parts else []), _notes(table)]
+    return "\n".join([_heading(table), *(line for block in blocks for line in ("", *block))]) + "\n"
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows in columns, the heading underlined."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([_heading(table), "", *lines, "", *_notes(table)]) + "\n"
+    return lines
 
 
 def _markdown(table: Table) -> str:
-    def line(cells: tuple[str, ...]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    parts = parts_cells(table)
+    lines = [f"**{_heading(table)}**", "", *_pipes(table_cells(table)), ""]
+    if parts:
+        lines += ["**parts / eV**", "", *_pipes(parts), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in _notes(table))]) + "\n"
 
-    heading, *rows = table_cells(table)
-    body = [line(heading), "|" + "---|" * len(heading), *(line(row) for row in rows)]
-    return "\n".join([f"**{_heading(table)}**", "", *body, "", *(f"- {note}" for note in _notes(table))]) + "\n"
+
+def _pipes(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as a Markdown table."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    return lines
 
 
 _CSV_FIELDS = ("label", "host", "guest", "site_kind", "site_label", "start_site", "final_site", "final_label",
                "computed_ev", "published_ev", "difference_ev", "tolerance_ev", "verdict", "multiplicity", "s_squared",
-               "protocol", "level")  # fmt: skip
+               "protocol", "level", "guests", "reference", "reference_ev", "stepwise_ev", "total_ev",
+               "per_atom_ev")  # fmt: skip
 
 
 def _csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     schemes = sorted({scheme for row in table.rows for scheme in row.guest_charge})
-    legs = ("complex", "host", "guest")
-    writer.writerow([*_CSV_FIELDS, *(f"guest_charge_{s}" for s in schemes), *(f"{leg}_id" for leg in legs)])
+    parts = list(dict.fromkeys(part for row in table.rows for part in row.parts_ev))
+    legs = [leg for leg in ("complex", "before", "host", "guest") if any(leg in row.calculations for row in table.rows)]
+    names = [*(f"guest_charge_{s}" for s in schemes), *(f"part_{p}_ev" for p in parts), *(f"{leg}_id" for leg in legs)]
+    writer.writerow([*_CSV_FIELDS, *names, "spin_states"])
     for row in table.rows:
         values = row.model_dump()
-        charges, ids = [row.guest_charge.get(s) for s in schemes], [row.calculations[leg] for leg in legs]
-        writer.writerow([*(values[field] for field in _CSV_FIELDS), *charges, *ids])
+        charges, ids = [row.guest_charge.get(s) for s in schemes], [row.calculations.get(leg) for leg in legs]
+        energies = [row.parts_ev.get(part) for part in parts]
+        states = "; ".join(f"{state.part} {_state_text(state)}" for state in row.states)
+        writer.writerow([*(values[field] for field in _CSV_FIELDS), *charges, *energies, *ids, states])
     return buffer.getvalue()
 
 
@@ -114,20 +216,33 @@ def _escaped(text: str) -> str:
 
 
 def _latex(table: Table) -> str:
-    """A booktabs table with all columns; the notes are comments."""
-    heading, *rows = table_cells(table)
+    """A booktabs table with all columns, and another of the parts where there are some; the notes are comments."""
+    caption, parts = _escaped(_heading(table)), parts_cells(table)
     lines = [
         r"% needs \usepackage{booktabs}",
         *(f"% {note}" for note in _notes(table)),
+        *_booktabs(table_cells(table), f"{caption}. {_escaped(table.level)}."),
+    ]
+    if parts:
+        lines += _booktabs(parts, f"{caption}: parts of the energies / eV.")
+    return "\n".join(lines) + "\n"
+
+
+def _booktabs(rows: list[tuple[str, ...]], caption: str) -> list[str]:
+    """Rows as a LaTeX table."""
+    heading, *body = rows
+    return [
         r"\begin{table}",
-        rf"\caption{{{_escaped(_heading(table))}. {_escaped(table.level)}.}}",
+        rf"\caption{{{caption}}}",
         rf"\begin{{tabular}}{{{'l' * len(heading)}}}",
         r"\toprule",
         _latex_line(heading),
         r"\midrule",
-        *(_latex_line(row) for row in rows),
+        *(_latex_line(row) for row in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
     ]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
 def _latex_line(cells: tuple[str, ...]) -> str:

@@ -1,17 +1,33 @@
 """The computed table beside the published one, with verdicts."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from alkaflow.analysis.checks import Check, published_checks
-from alkaflow.analysis.energies import adsorption_energy_ev
+from alkaflow.analysis.energies import (
+    FragmentRecords,
+    adsorption_energy_ev,
+    bulk_reference_ev,
+    decompose,
+)
+from alkaflow.analysis.states import NOT_YET, Chosen, SpinState, choose_lowest, problem_of, spin_states_of
 from alkaflow.errors import MismatchError
-from alkaflow.plans import Plan, PlanRow
+from alkaflow.plans import PLACES_JOINT, Leg, Plan, PlanRow
 from alkaflow.records import Record
-from alkaflow.structures import Structure, classify_guest
+from alkaflow.structures import (
+    Complex,
+    Placed,
+    Structure,
+    classify_complex,
+    classify_guest,
+    find_sites,
+    get_guest,
+    place_guests,
+)
 
 Verdict = Literal["agrees", "deviates", "not published", "missing", "guest moved"]
 
@@ -37,10 +53,22 @@ class TableRow(BaseModel):
     verdict: Verdict
     multiplicity: int | None = None
     s_squared: float | None = None
-    guest_charge: dict[str, float] = Field(default_factory=dict, description="scheme -> charge of the guest [e]")
+    guest_charge: dict[str, float] = Field(
+        default_factory=dict, description="scheme -> charge of the guest, or of all guests together [e]"
+    )
+    guests: int = Field(default=1, description="per complex")
+    reference: str = Field(description="what the energy of the guest is counted from, for people")
+    reference_ev: float = Field(default=0.0, description="what that adds to E(complex) - E(host) - E(guest)")
+    stepwise_ev: float | None = Field(default=None, description="of the last of several guests")
+    total_ev: float | None = Field(default=None, description="of several guests together")
+    per_atom_ev: float | None = Field(default=None, description="the total over the number of guests")
+    parts_ev: dict[str, float] = Field(
+        default_factory=dict, description="interaction + host_deformation + guest_deformation + reference = computed"
+    )
+    states: list[SpinState] = Field(default_factory=list, description="spin states, where several were computed")
     protocol: str
     level: str
-    calculations: dict[str, str] = Field(description="ids: complex, host, guest")
+    calculations: dict[str, str] = Field(description="ids: complex, host, guest, and before of several guests")
     problem: str | None = Field(default=None, description="why there is no number")
     warnings: list[str] = Field(default_factory=list)
     source: str | None = None
@@ -56,6 +84,7 @@ class Table(BaseModel):
     doi: str | None
     protocol: str
     level: str
+    energies: Literal["stepwise", "total"] = Field(default="stepwise", description="of several guests")
     rows: list[TableRow]
     checks: list[Check]
 
@@ -84,6 +113,7 @@ def build_table(plan: Plan, records: Mapping[str, Record], problems: Mapping[str
         doi=plan.study.doi,
         protocol=plan.protocol,
         level=plan.level,
+        energies=plan.study.energies,
         rows=rows,
         checks=published_checks(
             [
@@ -94,18 +124,49 @@ def build_table(plan: Plan, records: Mapping[str, Record], problems: Mapping[str
     )
 
 
+@dataclass(frozen=True)
+class _Legs:
+    """The lowest spin state of every leg of a row; None where there is no record."""
+
+    complex: Chosen | None
+    host: Chosen | None
+    guest: Chosen | None
+    before: Chosen | None
+
+    @property
+    def there(self) -> list[Chosen]:
+        return [chosen for chosen in (self.complex, self.before, self.host, self.guest) if chosen is not None]
+
+
 def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapping[str, str]) -> TableRow:
-    complex_ = records.get(row.complex_leg.energy)
-    host, guest = records.get(row.host_leg.energy), records.get(row.guest_leg.energy)
-    computed, problem = None, _problem(row, records, problems)
-    if complex_ and host and guest:
-        try:
-            computed, problem = adsorption_energy_ev(complex_, host, guest), None
-        except MismatchError as error:
-            problem = str(error)
-    final_site, final_label, moved = _final_site(plan, row, complex_)
+    legs = _Legs(
+        choose_lowest(row.complex_leg, records),
+        choose_lowest(row.host_leg, records),
+        choose_lowest(row.guest_leg, records),
+        choose_lowest(row.before_leg, records) if row.before_leg else None,
+    )
+    stepwise = row.before_leg is not None and plan.study.energies == "stepwise"
+    guests = len(row.places)
+    shift = bulk_reference_ev(row.guest) if plan.study.reference == "bulk" else 0.0
+    needed = [row.complex_leg, row.before_leg if stepwise and row.before_leg else row.host_leg, row.guest_leg]
+    problem = problem_of(needed, records, problems)
+    last = total = None
+    warnings = [warning for chosen in legs.there for warning in chosen.record.warnings]
+    try:
+        last = _energy(legs.complex, legs.before, legs.guest, 1, shift)
+        total = _energy(legs.complex, legs.host, legs.guest, guests, shift)
+    except MismatchError as error:
+        problem = problem or str(error)
+    computed = None if problem else last if stepwise else total
+    parts, without = _parts(legs.before if row.before_leg else legs.host, legs, records)
+    reference_ev = shift * (1 if stepwise else guests)
+    if parts and reference_ev:
+        parts["reference"] = reference_ev
+    final_site, final_label, moved = _final_site(plan, row, legs.complex)
     comparable = computed is not None and row.published_ev is not None and not moved
     difference = computed - row.published_ev if comparable else None  # type: ignore[operator]
+    states = _states(plan, row, records, problems)
+    warnings += [_left_out(state) for state in states if state.problem not in (None, NOT_YET)] if not problem else []
     return TableRow(
         label=row.label,
         host=row.host,
@@ -121,30 +182,94 @@ def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapp
         difference_ev=difference,
         tolerance_ev=row.tolerance_ev,
         verdict=_verdict(computed, difference, row.tolerance_ev, moved),
-        multiplicity=complex_.multiplicity if complex_ else None,
-        s_squared=complex_.s_squared if complex_ else None,
-        guest_charge=_guest_charge(plan, row, complex_),
+        multiplicity=legs.complex.record.multiplicity if legs.complex else None,
+        s_squared=legs.complex.record.s_squared if legs.complex else None,
+        guest_charge=_guest_charge(plan, row, legs.complex),
+        guests=guests,
+        reference=_reference(row.guest, plan.study.reference),
+        reference_ev=reference_ev,
+        stepwise_ev=last,
+        total_ev=total if guests > 1 else None,
+        per_atom_ev=total / guests if guests > 1 and total is not None else None,
+        parts_ev=parts,
+        states=states,
         protocol=plan.protocol,
         level=plan.level,
-        calculations={
-            "complex": row.complex_leg.energy,
-            "host": row.host_leg.energy,
-            "guest": row.guest_leg.energy,
-        },
+        calculations=_ids(row, legs),
         problem=problem,
-        warnings=[warning for record in (complex_, host, guest) if record for warning in record.warnings],
+        warnings=[*warnings, *without],
         source=row.source,
     )
 
 
-def _problem(row: PlanRow, records: Mapping[str, Record], problems: Mapping[str, str]) -> str | None:
-    """The first failure among the legs, or that something is not computed yet."""
-    for leg in (row.complex_leg, row.host_leg, row.guest_leg):
-        for calculation in leg.ids:
-            if calculation in problems:
-                return f"{calculation}: {problems[calculation]}"
-    legs = (row.complex_leg, row.host_leg, row.guest_leg)
-    return None if all(leg.energy in records for leg in legs) else "not computed yet"
+def _energy(
+    complex_: Chosen | None, host: Chosen | None, guest: Chosen | None, guests: int, shift: float
+) -> float | None:
+    """Adsorption energy of so many guests [eV], each counted from its reference; None where a record is missing."""
+    if complex_ is None or host is None or guest is None:
+        return None
+    return adsorption_energy_ev(complex_.record, host.record, *[guest.record] * guests) + guests * shift
+
+
+def _parts(host: Chosen | None, legs: _Legs, records: Mapping[str, Record]) -> tuple[dict[str, float], list[str]]:
+    """The parts of the energy of the last guest by name [eV], or a sentence on why there are none."""
+    complex_, guest = legs.complex, legs.guest
+    if complex_ is None or host is None or guest is None or complex_.leg.halves is None:
+        return {}, []
+    halves = complex_.leg.halves
+    if any(calculation not in records for calculation in halves.ids):
+        return {}, ["no parts of the energy: some of the calculations at the geometry of the complex have no result"]
+    host_in_basis = records[halves.host_in_basis[host.number]] if halves.host_in_basis else None
+    guest_in_basis = records[halves.guest_in_basis] if halves.guest_in_basis else None
+    try:
+        found = decompose(
+            complex_.record,
+            FragmentRecords(
+                host.record, records[halves.host[host.number]], host_in_basis, _frequencies(host.leg, records)
+            ),
+            FragmentRecords(guest.record, records[halves.guest], guest_in_basis, _frequencies(guest.leg, records)),
+            _frequencies(complex_.leg, records),
+        )
+    except MismatchError as error:
+        return {}, [f"no parts of the energy: {error}"]
+    return found.as_dict(), []
+
+
+def _frequencies(leg: Leg, records: Mapping[str, Record]) -> Record | None:
+    return records.get(leg.frequencies) if leg.frequencies else None
+
+
+def _states(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapping[str, str]) -> list[SpinState]:
+    legs = (("complex", row.complex_leg), ("before", row.before_leg), ("host", row.host_leg))
+    return [
+        state for part, leg in legs if leg is not None for state in spin_states_of(part, leg, plan, records, problems)
+    ]
+
+
+def _left_out(state: SpinState) -> str:
+    return f"2S+1 = {state.multiplicity} of the {state.part} is left out: {state.problem}"
+
+
+def _reference(guest: str, reference: str) -> str:
+    """What a guest is counted from, for people."""
+    given = get_guest(guest)
+    if reference == "bulk":
+        return f"bulk {guest} (experimental cohesive energy {bulk_reference_ev(guest)} eV/atom)"
+    if given.charge:
+        return f"separate ion {guest}"
+    return f"{'free atom' if given.is_atom else 'free molecule'} {guest}"
+
+
+def _ids(row: PlanRow, legs: _Legs) -> dict[str, str]:
+    """Ids of the energies that count; of a leg without a record, that of its first spin state."""
+    planned = {"complex": row.complex_leg, "before": row.before_leg, "host": row.host_leg, "guest": row.guest_leg}
+    chosen = {"complex": legs.complex, "before": legs.before, "host": legs.host, "guest": legs.guest}
+    ids = {}
+    for name, leg in planned.items():
+        if leg is not None:
+            lowest = chosen[name]
+            ids[name] = lowest.leg.energy if lowest else leg.energy
+    return ids
 
 
 def _verdict(computed: float | None, difference: float | None, tolerance: float | None, moved: bool) -> Verdict:
@@ -157,8 +282,8 @@ def _verdict(computed: float | None, difference: float | None, tolerance: float 
     return "agrees" if abs(difference) <= tolerance else "deviates"
 
 
-def _final_site(plan: Plan, row: PlanRow, complex_: Record | None) -> tuple[str | None, str, bool]:
-    """Site id, label and whether the guest left its starting site."""
+def _final_site(plan: Plan, row: PlanRow, complex_: Chosen | None) -> tuple[str | None, str, bool]:
+    """Site ids, labels and whether a guest left its starting site."""
     if complex_ is None:
         return None, "unknown", False
     planned = plan.hosts[row.host]
@@ -169,13 +294,26 @@ def _final_site(plan: Plan, row: PlanRow, complex_: Record | None) -> tuple[str 
         planned.multiplicity,
         row.host,
     )
-    final = classify_guest(host, np.array(complex_.positions_angstrom), row.guest, row.site)
-    return final.site, final.label, final.verdict != "stayed"
+    positions = np.array(complex_.record.positions_angstrom)
+    if len(row.places) == 1:
+        found = [classify_guest(host, positions, row.guest, row.site)]
+    else:
+        found = classify_complex(_start(host, row), positions)
+    ids = [final.site for final in found if final.site is not None]
+    final_id = PLACES_JOINT.join(ids) if len(ids) == len(found) else None
+    return final_id, PLACES_JOINT.join(final.label for final in found), any(f.verdict != "stayed" for f in found)
 
 
-def _guest_charge(plan: Plan, row: PlanRow, complex_: Record | None) -> dict[str, float]:
-    """Charge of the guest, whose atoms come after those of the host, by scheme [e]."""
-    if complex_ is None or complex_.populations is None:
+def _start(host: Structure, row: PlanRow) -> Complex:
+    """The complex of a row of several guests as it was built."""
+    sites = {member.id: (site, member) for site in find_sites(host, row.guest) for member in site.members}
+    return place_guests(host, [Placed(row.guest, *sites[place]) for place in row.places])
+
+
+def _guest_charge(plan: Plan, row: PlanRow, complex_: Chosen | None) -> dict[str, float]:
+    """Charge of the guests, whose atoms come after those of the host, by scheme [e]."""
+    if complex_ is None or complex_.record.populations is None:
         return {}
     first = len(plan.hosts[row.host].symbols)
-    return {scheme: float(sum(values[first:])) for scheme, values in complex_.populations.charges.items()}
+    charges = complex_.record.populations.charges
+    return {scheme: float(sum(values[first:])) for scheme, values in charges.items()}

@@ -1,6 +1,7 @@
 """A calculation: one step on one structure. The hash of its canonical input is its id."""
 
 import json
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from alkaflow.elements import atomic_number
 from alkaflow.errors import BadInputError
 from alkaflow.files import sha256_of
-from alkaflow.levels import Level
+from alkaflow.levels import KohnSham, Level
 
 RECIPE_VERSION = 1
 """Raised by hand when the meaning of a step changes, so that old records are not taken for new ones."""
@@ -30,13 +31,48 @@ class Fragment(BaseModel):
     multiplicity: int
 
 
+class Constraint(BaseModel):
+    """What a relaxation holds fixed: where some atoms are, or one distance, angle or dihedral between atoms.
+
+    ``atoms`` are numbers from 0: any number of them to ``freeze``, and 2, 3 or 4 in the order of the bonds for the
+    others. ``value`` is a distance [Angstrom], or an angle or dihedral [degrees], that the relaxation goes to; without
+    it, what the start has is kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["freeze", "distance", "angle", "dihedral"]
+    atoms: tuple[int, ...]
+    value: float | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Constraint":
+        if len(set(self.atoms)) != len(self.atoms) or min(self.atoms, default=-1) < 0:
+            raise ValueError(f"atoms {self.atoms} of a constraint are not different numbers from 0")
+        if self.kind == "freeze":
+            if self.value is not None:
+                raise ValueError("atoms are frozen where they are; leave out the value")
+            return self
+        wanted = {"distance": 2, "angle": 3, "dihedral": 4}[self.kind]
+        if len(self.atoms) != wanted:
+            raise ValueError(f"a constraint on a {self.kind} needs {wanted} atoms, not {len(self.atoms)}")
+        low, high, unit = {"distance": (0.4, 100.0, "Angstrom"), "angle": (5.0, 175.0, "degrees")}.get(
+            self.kind, (-180.0, 180.0, "degrees")
+        )
+        if self.value is not None and not low <= self.value <= high:
+            raise ValueError(f"a {self.kind} of {self.value} {unit} is not between {low} and {high}")
+        return self
+
+
 class CalculationInput(BaseModel):
     """The canonical input of a calculation.
 
     Exactly one of ``positions`` (Angstrom, rounded to 1e-6) and ``parent`` (the id of the calculation whose final
     geometry is used) is given. ``fragments``, the host first, are for levels that search electronic states.
     ``ghosts`` are atoms (numbers from 0, ascending) of which only the basis functions are there: no nuclei, no
-    electrons; charge and multiplicity are those of the rest.
+    electrons; charge and multiplicity are those of the rest. ``constraints`` hold in a relaxation at a Kohn-Sham level.
+    ``subset`` are the atoms (numbers from 0, ascending) of the parent's geometry that are taken, one per symbol; all of
+    them without it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +87,8 @@ class CalculationInput(BaseModel):
     parent: str | None = None
     fragments: tuple[Fragment, ...] | None = None
     ghosts: tuple[int, ...] | None = None
+    constraints: tuple[Constraint, ...] | None = None
+    subset: tuple[int, ...] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "CalculationInput":
@@ -64,14 +102,40 @@ class CalculationInput(BaseModel):
             raise ValueError(f"ghosts {self.ghosts} are not some, in ascending order, of {len(self.symbols)} atoms")
         if self.ghosts is not None and self.step != "energy":
             raise ValueError(f"ghost atoms have a place in an energy, not in the step {self.step!r}")
+        self._check_constraints()
+        if self.subset is not None:
+            self._check_subset(self.subset)
         check_multiplicity(self.real_symbols, self.charge, self.multiplicity)
         return self
+
+    def _check_subset(self, atoms: tuple[int, ...]) -> None:
+        if self.parent is None:
+            raise ValueError("a subset is taken from the geometry of a parent; this calculation has its own positions")
+        if list(atoms) != sorted(set(atoms)) or atoms[:1] < (0,) or len(atoms) != len(self.symbols):
+            raise ValueError(f"subset {atoms} is not {len(self.symbols)} atoms of the parent, in ascending order")
+
+    def _check_constraints(self) -> None:
+        if self.constraints is None:
+            return
+        if self.step != "relax" or not isinstance(self.level, KohnSham):
+            what = f"the step {self.step!r} at {self.level}"
+            raise ValueError(f"only relaxations at Kohn-Sham levels take constraints, not {what}")
+        highest = max((atom for constraint in self.constraints for atom in constraint.atoms), default=-1)
+        if not 0 <= highest < len(self.symbols):
+            raise ValueError(f"constraints on atom {highest} of {len(self.symbols)}, counted from 0")
+        frozen = {atom for constraint in self.constraints if constraint.kind == "freeze" for atom in constraint.atoms}
+        if len(frozen) == len(self.symbols):
+            raise ValueError("every atom is frozen; nothing is left to relax")
 
     @property
     def real_symbols(self) -> tuple[str, ...]:
         """Symbols of the atoms that are there, in order; all but the ghosts."""
         absent = set(self.ghosts or ())
         return tuple(symbol for k, symbol in enumerate(self.symbols) if k not in absent)
+
+    def taken_from(self, positions: Sequence[Position]) -> tuple[Position, ...]:
+        """The geometry of this calculation, from the final one of its parent; both in Angstrom."""
+        return tuple(positions) if self.subset is None else tuple(positions[atom] for atom in self.subset)
 
     @property
     def id(self) -> str:

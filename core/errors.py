@@ -12,6 +12,35 @@ AlkaflowError
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal, get_args
+
+Outcome = Literal[
+    "scf_not_converged",
+    "scf_unstable",
+    "relaxation_not_converged",
+    "dissociated",
+    "reacted",
+    "out_of_memory",
+    "out_of_time",
+    "disk_full",
+    "bad_input",
+    "engine_crashed",
+]
+"""How a calculation ends without a result. One that ends with a result is ``converged``."""
+
+ADVICE: dict[Outcome, str] = {
+    "scf_not_converged": "check charge and multiplicity, begin from a better geometry, or take a smaller basis first",
+    "scf_unstable": "try another multiplicity, or a relaxation whose level searches the electronic states first",
+    "relaxation_not_converged": "go on with more steps, or look at the last geometry: alkaflow results geometry ID",
+    "dissociated": "it does not bind from this start; begin nearer, at another site or with another charge",
+    "reacted": "look at the last geometry (alkaflow results geometry ID): bonds changed, so it is another compound",
+    "out_of_memory": "give it more memory (memory_mb, or the scheduler's limit), or take a smaller basis",
+    "out_of_time": "run the same command again: a relaxation continues from its checkpoint; or raise time_limit",
+    "disk_full": "free space where data_dir is, then run the same command again",
+    "bad_input": "correct what the message names",
+    "engine_crashed": "read the log that the message names; run the same command again once, then report it",
+}
+"""What to do next, by outcome."""
 
 
 class AlkaflowError(Exception):
@@ -69,11 +98,29 @@ class CalculationError(AlkaflowError):
     Parameters
     ----------
     outcome
-        One lower-case word: ``scf_not_converged``, ``relaxation_not_converged``, ``engine_crashed``, ...
+        One of `Outcome`.
     message
         The sentence a user needs.
+
+    Raises
+    ------
+    ValueError
+        There is no such outcome.
     """
 
     def __init__(self, outcome: str, message: str) -> None:
         super().__init__(message)
-        self.outcome = outcome
+        self.outcome = known_outcome(outcome)
+
+    @property
+    def advice(self) -> str:
+        """What to do next."""
+        return ADVICE[self.outcome]
+
+
+def known_outcome(name: str) -> Outcome:
+    """Return an outcome by its name; ValueError where there is none."""
+    for outcome in get_args(Outcome):
+        if outcome == name:
+            return outcome  # type: ignore[no-any-return]
+    raise ValueError(f"{name!r} is no outcome; there are {', '.join(get_args(Outcome))}")

@@ -37,8 +37,8 @@ class Convergence(_Part):
     grid_electrons: float | None = Field(default=None, description="electrons found on the integration grid")
     corrections: list[dict[str, Any]] = Field(default_factory=list, description="what was tried, custodian's shape")
     stability: dict[str, Any] | None = Field(
-        default=None, description="of the SCF solution: tested, stable, external_stable, rounds, lowering [Hartree], "
-        "lowest eigenvalues of the orbital Hessian [Hartree]; none: not tested"
+        default=None, description="of the SCF solution: tested, stable, external_stable, broken_symmetry, rounds, "
+        "lowering [Hartree], lowest eigenvalues of the orbital Hessian [Hartree]; none: not tested"
     )  # fmt: skip
 
 
@@ -59,12 +59,50 @@ class Charges(_Part):
     spins: dict[str, list[float]] = Field(default_factory=dict)
 
 
+class Thermochemistry(_Part):
+    """Corrections to the electronic energy [Hartree]: ideal gas, rigid rotor, harmonic oscillators.
+
+    The zero-point energy is part of the three energies that follow it.
+    """
+
+    temperature: float = Field(description="[K]")
+    pressure: float = Field(description="[Pa]")
+    zero_point_energy: float
+    thermal_energy: float
+    enthalpy: float
+    gibbs: float
+    entropy: float = Field(description="[Hartree/K], with R ln(2S+1) of the spin")
+
+
+class Vibrations(_Part):
+    """Harmonic vibrations at a geometry. The Hessian itself is in the file of the orbitals."""
+
+    method: Literal["analytic", "differences"] = Field(description="of the Hessian")
+    wavenumbers: list[float] = Field(description="ascending [cm-1]; an imaginary one is negative")
+    imaginary: int = Field(description="how many are: 0 at a minimum, 1 at a transition state")
+    imaginary_modes: list[list[Position]] = Field(
+        description="displacements of the imaginary ones by atom, of length 1 all atoms together"
+    )
+    reduced_masses: list[float] = Field(description="of the modes [amu]")
+    masses: list[float] = Field(description="of the atoms, commonest isotopes [amu]")
+    linear: bool
+    symmetry_number: int
+    max_gradient: float | None = Field(default=None, description="largest norm on an atom [Hartree/bohr]")
+    zero_point_energy: float = Field(description="of the real modes [Hartree]")
+    thermochemistry: Thermochemistry = Field(description="at 298.15 K and 101325 Pa; imaginary modes are left out")
+
+
 class Provenance(_Part):
     """With what, on what and how long."""
 
     versions: dict[str, str]
     blas: list[dict[str, Any]] = Field(description="every BLAS in the process: library, version, kernel, threads")
     threads: int
+    device: Literal["cpu", "gpu"] = "cpu"
+    sentinel: dict[str, Any] | None = Field(
+        default=None, description="how far a GPU was from the CPU for a small molecule: level, energy_difference "
+        "[Hartree], gradient_difference [Hartree/bohr]"
+    )  # fmt: skip
     cpu: str
     peak_memory_mb: float
     seconds: dict[str, float] = Field(description="wall time by part [s]")
@@ -83,6 +121,9 @@ class Record(_Part):
     parent: str | None = None
     formula: str
     symbols: list[str]
+    ghosts: list[int] | None = Field(
+        default=None, description="atoms, from 0, of which only the basis functions are there"
+    )
     charge: int
     multiplicity: int
     start_positions_angstrom: list[Position] | None = Field(default=None, description="of a relaxation")
@@ -101,6 +142,7 @@ class Record(_Part):
     states: list[ElectronicState] = Field(
         default_factory=list, description="found by the search that preceded, lowest first; the first was carried on"
     )
+    vibrations: Vibrations | None = Field(default=None, description="of the step frequencies")
     warnings: list[str] = Field(default_factory=list)
     provenance: Provenance
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -53,7 +53,17 @@ class Settings(BaseSettings):
     memory_mb: int | None = Field(
         default=None,
         ge=500,
-        description="Memory a calculation may plan with [MB]; default: 80 % of what is there.",
+        description="Memory a calculation may plan with [MB]; default: 80 % of what the machine, control groups and "
+        "Slurm give.",
+    )
+    time_limit: float | None = Field(
+        default=None,
+        gt=0,
+        description="A calculation is stopped after this long [s]; within a Slurm job also a minute before its end. "
+        "The same command continues a relaxation from its checkpoint.",
+    )
+    device: Literal["cpu", "gpu"] = Field(
+        default="cpu", description="'gpu': SCF cycles and gradients by gpu4pyscf, from the extra 'gpu'."
     )
     blas_kernel: str = Field(
         default="auto",

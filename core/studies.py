@@ -1,15 +1,30 @@
 """The study manifest: what a paper published and what to compute beside it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.yaml import load_yaml
 
 DEFAULT_TOLERANCE_EV = 0.10
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"
+
+
+def _as_multiplicities(value: Any) -> Any:
+    """None, ``auto``, or a list of 2S+1; a single number is a list of one."""
+    if value is None or value == "auto":
+        return value
+    given = [value] if isinstance(value, int) else value
+    plain = isinstance(given, list | tuple) and all(type(number) is int and number >= 1 for number in given)
+    if not plain or not given or len(set(given)) < len(given):
+        raise ValueError(f"{value!r} is neither auto nor a list of different 2S+1, such as [1, 3]")
+    return given
+
+
+Multiplicities = Annotated[Literal["auto"] | tuple[int, ...] | None, BeforeValidator(_as_multiplicities)]
+"""Spin states to compute: ``auto`` for those that the fragments can couple to, or a list of 2S+1."""
 
 
 class HostEntry(BaseModel):
@@ -27,12 +42,15 @@ class HostEntry(BaseModel):
     molecule: str | None = Field(default=None, description="formula of the one to take from a CIF with several")
     charge: int | None = Field(default=None, description="default: what the source says; neutral for built-in hosts")
     multiplicity: int | None = Field(default=None, ge=1, description="default: the lowest")
+    multiplicities: Multiplicities = Field(default=None, description="compute all of these; the lowest energy counts")
 
     @model_validator(mode="after")
     def _one_source(self) -> "HostEntry":
         given = [key for key in ("builtin", "smiles", "file") if getattr(self, key)]
         if len(given) != 1:
             raise ValueError(f"host {self.name!r} needs exactly one of builtin, smiles, file; it has {given or 'none'}")
+        if self.multiplicity is not None and self.multiplicities is not None:
+            raise ValueError(f"host {self.name!r} has both multiplicity and multiplicities; give one of them")
         return self
 
 
@@ -76,28 +94,25 @@ class Study(BaseModel):
     protocol: str
     published: list[PublishedRow] = Field(default_factory=list)
     level: str | None = None
-    guests_per_complex: Any = 1
-    energies: Any = "stepwise"
-    reference: Any = "atom"
-    counterpoise: Any = False
-    multiplicities: Any = None
+    guests_per_complex: Literal[1, 2] = 1
+    energies: Literal["stepwise", "total"] = Field(
+        default="stepwise", description="of several guests: of the last one, or of all of them together"
+    )
+    reference: Literal["atom", "ion", "bulk"] = Field(
+        default="atom", description="what the energy of a guest is counted from"
+    )
+    decomposition: StrictBool = Field(default=False, description="interaction, deformation and dispersion of every row")
+    counterpoise: StrictBool = Field(default=False, description="the same, and the counterpoise correction")
+    frequencies: StrictBool = Field(default=False, description="of all legs, at the level of the last relaxation")
+    multiplicities: Multiplicities = Field(default=None, description="spin states of the complexes")
     solvent: Any = None
 
     @model_validator(mode="after")
     def _served_and_consistent(self) -> "Study":
-        for key, allowed in (
-            ("guests_per_complex", (1,)),
-            ("energies", ("stepwise", "total")),
-            ("reference", ("atom",)),
-            ("counterpoise", (False,)),
-            ("multiplicities", (None,)),
-            ("solvent", (None,)),
-        ):
-            value = getattr(self, key)
-            if value not in allowed:
-                served = ", ".join(str(a).lower() for a in allowed if a is not None)
-                advice = f"only {served} is" if served else "leave it out"
-                raise ValueError(f"{key}: {value!r} is not served by this version; {advice}")
+        if self.solvent is not None:
+            raise ValueError(f"solvent: {self.solvent!r} is not served by this version; leave it out")
+        if self.takes_apart and self.guests_per_complex > 1 and self.energies == "total":
+            raise ValueError("of several guests only stepwise energies have parts; leave out energies: total")
         names = [host.name for host in self.hosts]
         for what, values in (("host", names), ("guest", self.guests), ("site", self.sites)):
             for value in values:
@@ -109,6 +124,11 @@ class Study(BaseModel):
             if row.guest not in self.guests:
                 raise UnknownNameError(f"guest of the published row {row.label!r}:", row.guest, self.guests)
         return self
+
+    @property
+    def takes_apart(self) -> bool:
+        """Whether every row needs the energies of host and guest at the geometry of their complex."""
+        return self.decomposition or self.counterpoise
 
 
 def read_study(path: Path) -> Study:

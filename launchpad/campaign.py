@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager
 from alkaflow.analysis import Table, build_table
 from alkaflow.calculations import CalculationInput
 from alkaflow.launchpad.database import Database
+from alkaflow.launchpad.limits import usable_cores, usable_memory_mb
 from alkaflow.launchpad.locks import Refresh, lock
 from alkaflow.launchpad.queue import Queue, Submission
-from alkaflow.launchpad.worker import Event, Worker, usable_cores
+from alkaflow.launchpad.worker import Event, Worker
 from alkaflow.plans import Plan
 from alkaflow.records import Record
 from alkaflow.settings import Settings
@@ -45,7 +46,10 @@ def costs(plan: Plan, settings: Settings, past: list[Record]) -> dict[str, Cost]
     """Estimate every calculation of a plan on this machine, calibrated by past records."""
     threads = settings.threads or usable_cores()
     factor = calibrate(past)
-    return {calculation: estimate(given, threads, factor) for calculation, given in plan.calculations.items()}
+    available = settings.memory_mb or usable_memory_mb()
+    return {
+        calculation: estimate(given, threads, factor, available) for calculation, given in plan.calculations.items()
+    }
 
 
 def past_records(database: Database, limit: int = 30) -> list[Record]:

@@ -151,7 +151,7 @@ class Queue:
             if parent is None:
                 self._set_free(calculation)
                 return None
-            positions = tuple(parent.positions_angstrom)
+            positions = given.taken_from(parent.positions_angstrom)
         launch = None
         if firework is not None:
             launch = self._books.check_out(firework, Owner.this_process().host)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from alkaflow.calculations import Constraint
 from alkaflow.errors import BadInputError, CalculationError
 from alkaflow.launchpad.database import open_database
 from alkaflow.launchpad.queue import Queue
@@ -12,6 +13,9 @@ from alkaflow.records import Record
 from alkaflow.settings import Settings, load_settings
 from alkaflow.structures import Structure, from_ase, from_pymatgen
 from alkaflow.workflows import plan_single
+from alkaflow.workflows.protocols import choose_protocol
+
+SADDLE_WITH_CONSTRAINTS = "what leaves a saddle point relaxes freely; leave out the constraints, or leave_saddle"
 
 
 def calculate(
@@ -20,6 +24,10 @@ def calculate(
     protocol: str | None = None,
     relax: bool = False,
     settings: Settings | None = None,
+    *,
+    frequencies: bool = False,
+    leave_saddle: bool = False,
+    constraints: tuple[Constraint, ...] | None = None,
 ) -> Record:
     """Compute one structure and return its record; what is in the database already is not computed again.
 
@@ -33,6 +41,13 @@ def calculate(
         At that level, before the energy.
     settings
         Those of the configuration file by default.
+    frequencies
+        Also harmonic frequencies at the last geometry; the record is then theirs, with ``vibrations``. That of the
+        energy is what the same call returns without them, at no cost. An atom has none.
+    leave_saddle
+        The same, and while there are imaginary modes, at most three times: displace along the lowest, relax again.
+    constraints
+        What the relaxation holds; not with frequencies.
 
     Raises
     ------
@@ -41,11 +56,22 @@ def calculate(
     CalculationError
         A step ended without a result.
     """
-    return run_single(plan_single(as_structure(structure), level, protocol, relax), settings or load_settings())
+    molecule, where = as_structure(structure), settings or load_settings()
+
+    def run(steps: SingleRun) -> list[Record]:
+        return run_single(steps, where)
+
+    if not leave_saddle:
+        return run(plan_single(molecule, level, protocol, relax, frequencies, constraints))[-1]
+    if constraints:
+        raise BadInputError(SADDLE_WITH_CONSTRAINTS)
+    from alkaflow.workflows.saddles import to_minimum
+
+    return to_minimum(molecule, choose_protocol(level, protocol, relax, frequencies=True), run)[-1]
 
 
-def run_single(run: SingleRun, settings: Settings, watch: Callable[[Event], None] = lambda _: None) -> Record:
-    """Queue the steps of a run, work them off, and return the record of the last.
+def run_single(run: SingleRun, settings: Settings, watch: Callable[[Event], None] = lambda _: None) -> list[Record]:
+    """Queue the steps of a run, work them off, and return their records in its order.
 
     Raises
     ------
@@ -58,9 +84,9 @@ def run_single(run: SingleRun, settings: Settings, watch: Callable[[Event], None
         queue.repair()
         queue.submit(run)
         Worker(database, settings, watch).run(ids)
-        record = database.record(ids[-1])
-        if record is not None:
-            return record
+        records = database.records_of(ids)
+        if len(records) == len(ids):
+            return [records[i] for i in ids]
         problems = queue.problems(ids)
     failed = next(iter(problems), ids[-1])
     outcome, _, message = problems.get(failed, "engine_crashed: it did not run").partition(": ")

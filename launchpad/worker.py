@@ -18,27 +18,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 from pydantic import ValidationError
 from pymongo.errors import PyMongoError
 
 from alkaflow.errors import CalculationError, ServiceError
 from alkaflow.files import sha256_of, write_atomically
 from alkaflow.launchpad.database import Database, open_database
+from alkaflow.launchpad.limits import TimeLimit, killed_for_memory, time_limit, usable_cores, usable_memory_mb
 from alkaflow.launchpad.locks import LockedError
 from alkaflow.launchpad.queue import Claim, Queue
 from alkaflow.levels import Level
 from alkaflow.records import Record
 from alkaflow.settings import Settings, load_settings
 from alkaflow.workflows.blas import process_environment
+from alkaflow.workflows.checkpoint import last_geometry, saved
 from alkaflow.workflows.progress import PROGRESS_FILE, read_progress
 from alkaflow.workflows.task import FAILURE_FILE, GUESS_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE, Task
+
+__all__ = ["Event", "Watcher", "Worker", "checkpoints_of", "run_one", "usable_cores", "usable_memory_mb"]
 
 _POLL_SECONDS = 0.1
 _HEARTBEAT_SECONDS = 5.0
 _IDLE_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
 _FREE_DISK_MB = 200
+_FULL_DISK_MB = 10  # a process that dies with less than this left died of it
 _LOG_FILE = "output.log"
 _SCRATCH = "scratch"
 _CHECKPOINTS = "checkpoints"
@@ -68,6 +72,14 @@ def _nobody(event: Event) -> None:
     del event
 
 
+def check_device(settings: Settings) -> None:
+    """Make sure that the device of the settings is there; raises ServiceError with what is missing."""
+    if settings.device == "gpu":
+        from alkaflow.workflows.device import require_gpu
+
+        require_gpu()
+
+
 class Worker:
     """Works off a queue, one calculation at a time."""
 
@@ -87,11 +99,15 @@ class Worker:
         keep_alive
             Called now and then, to renew what the caller holds.
         """
+        check_device(self._settings)
         self._queue.repair()
         computed = 0
         while True:
             if keep_alive is not None:
                 keep_alive()
+            limit = time_limit(None)
+            if limit is not None and limit.seconds <= 0:
+                return computed  # the job ends; what is claimed now would be lost
             claim = self._queue.claim(only)
             if claim is not None:
                 self.execute(claim, keep_alive)
@@ -175,6 +191,7 @@ class Worker:
         self._prepare(claim, directory)
         threads = self._settings.threads or usable_cores()
         environment = process_environment(os.environ, threads, self._settings.blas_kernel)
+        killed = killed_for_memory()
         environment |= {"PYSCF_TMPDIR": str(directory / _SCRATCH), "TMPDIR": str(directory / _SCRATCH)}
         with (directory / _LOG_FILE).open("wb") as log:
             child = subprocess.Popen(
@@ -189,16 +206,17 @@ class Worker:
             self._watch_child(child, claim, directory, keep_alive)
         finally:
             _end(child)
+            free = _free_disk_mb(directory)
             shutil.rmtree(directory / _SCRATCH, ignore_errors=True)
-        return self._outcome(child.returncode, claim, directory)
+        return self._outcome(child.returncode, claim, directory, killed, free)
 
     def _prepare(self, claim: Claim, directory: Path) -> None:
         try:
             (directory / _SCRATCH).mkdir(mode=0o700, parents=True)
-            free = shutil.disk_usage(directory).free / 1e6
+            free = _free_disk_mb(directory)
             if free < _FREE_DISK_MB:
                 raise ServiceError(f"{directory} has {free:.0f} MB of disk left; {_FREE_DISK_MB} are needed to go on")
-            checkpoints = directory.parent / _CHECKPOINTS
+            checkpoints = checkpoints_of(self._settings, claim.id)
             checkpoints.mkdir(mode=0o700, exist_ok=True)
             task = Task(
                 calculation=claim.calculation,
@@ -207,15 +225,26 @@ class Worker:
                 memory_mb=self._settings.memory_mb or usable_memory_mb(),
                 guess_level=self._fetch_guess(claim, directory),
                 checkpoints=checkpoints,
+                device=self._settings.device,
             )
             write_atomically(directory / TASK_FILE, task.model_dump_json().encode())
         except OSError as error:
             raise ServiceError(f"cannot write to {directory}: {error.strerror}") from None
 
     def _fetch_guess(self, claim: Claim, directory: Path) -> Level | None:
-        """Write the orbitals of the parent beside the task; returns their level, or None where there are none."""
-        parent = self._database.record(claim.calculation.parent) if claim.calculation.parent else None
-        if parent is None or parent.orbitals is None:
+        """Write the orbitals of the parent beside the task; returns their level, or None where none serve.
+
+        Those of other atoms, another charge or another multiplicity do not.
+        """
+        given = claim.calculation
+        parent = self._database.record(given.parent) if given.parent else None
+        if parent is None or parent.orbitals is None or given.ghosts:
+            return None
+        if (tuple(parent.symbols), parent.charge, parent.multiplicity) != (
+            given.symbols,
+            given.charge,
+            given.multiplicity,
+        ):
             return None
         write_atomically(directory / GUESS_FILE, self._database.get_file(parent.orbitals.sha256))
         return parent.level_of_theory
@@ -228,9 +257,12 @@ class Worker:
         keep_alive: Callable[[], None] | None,
     ) -> None:
         begin = last_beat = time.monotonic()
+        limit = time_limit(self._settings.time_limit)
         shown: dict[str, Any] | None = None
         while child.poll() is None:
             time.sleep(_POLL_SECONDS)
+            if limit is not None and time.monotonic() - begin > limit.seconds:
+                raise CalculationError("out_of_time", self._ran_out(claim, limit))
             progress = read_progress(directory)
             if progress != shown:
                 shown = progress
@@ -243,21 +275,49 @@ class Worker:
                     if keep_alive is not None:
                         keep_alive()
 
-    def _outcome(self, code: int, claim: Claim, directory: Path) -> Record:
-        """Turn what the child left into a record or a CalculationError."""
+    def _ran_out(self, claim: Claim, limit: TimeLimit) -> str:
+        """What is left of a calculation that had too little time."""
+        checkpoints = checkpoints_of(self._settings, claim.id)
+        stopped = f"stopped after {max(limit.seconds, 0.0):.0f} s, as {limit.reason}"
+        if not saved(checkpoints):
+            return f"{stopped}; it had saved nothing to continue from and needs more time"
+        where = f"its checkpoint is in {checkpoints}"
+        reached = last_geometry(checkpoints, claim.calculation)
+        if reached is not None:
+            where = f"relaxation step {reached.step}, {reached.energy:.6f} Hartree, is in {checkpoints}"
+        return f"{stopped}; {where}; the same command continues from there"
+
+    def _outcome(self, code: int, claim: Claim, directory: Path, killed: int | None, free: float) -> Record:
+        """Turn what the child left into a record or a CalculationError.
+
+        Parameters
+        ----------
+        code
+            Its exit code.
+        claim, directory
+            What it computed, and where.
+        killed
+            What `killed_for_memory` said before it began.
+        free
+            Disk left when it ended [MB].
+        """
         if code == 0:
             return self._read_record(directory, claim.id)
         with suppress(OSError, ValueError, KeyError):
             failure = json.loads((directory / FAILURE_FILE).read_text(encoding="utf-8"))
             raise CalculationError(str(failure["outcome"]), str(failure["message"]))
-        log = directory / _LOG_FILE
-        if code == -signal.SIGKILL:
-            raise CalculationError(
-                "out_of_memory",
-                f"the computing process was killed, most likely for lack of memory; its log: {log}",
-            )
+        log = f"its log: {directory / _LOG_FILE}"
         what = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-        raise CalculationError("engine_crashed", f"the computing process ended with {what}; its log: {log}")
+        ended = f"the computing process ended with {what}"
+        if free < _FULL_DISK_MB:
+            raise CalculationError("disk_full", f"{ended} when {directory} had {free:.1f} MB of disk left; {log}")
+        if code == -signal.SIGKILL:
+            now = killed_for_memory()
+            if now is None or killed is None:
+                raise CalculationError("out_of_memory", f"{ended}, most likely for lack of memory; {log}")
+            if now > killed:
+                raise CalculationError("out_of_memory", f"{ended}: the kernel found no more memory for it; {log}")
+        raise CalculationError("engine_crashed", f"{ended}; {log}")
 
     def _read_record(self, directory: Path, calculation: str) -> Record:
         """Read a whole record, its orbital file checked."""
@@ -301,6 +361,16 @@ class Worker:
             root.rmdir()
 
 
+def checkpoints_of(settings: Settings, calculation: str) -> Path:
+    """Where the checkpoints of a calculation are on this host; they outlive its attempts, not its success."""
+    return settings.data_dir / "attempts" / calculation / _CHECKPOINTS
+
+
+def _free_disk_mb(directory: Path) -> float:
+    """Disk left where a directory is [MB]."""
+    return shutil.disk_usage(directory).free / 1e6
+
+
 def _holds(path: Path, sha256: str) -> bool:
     """Whether a file is there with that hash."""
     try:
@@ -326,20 +396,6 @@ def run_one(calculation: str) -> None:
             raise CalculationError("engine_crashed", f"calculation {calculation} is not free to be claimed")
         if not Worker(database, settings).execute(claim):
             raise CalculationError("engine_crashed", f"calculation {calculation} failed; alkaflow status says why")
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0))
-
-
-def usable_memory_mb() -> int:
-    """80 % of the memory that is there, or of the control group's limit [MB]."""
-    total = psutil.virtual_memory().available
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):
-            total = min(total, int(Path(path).read_text(encoding="ascii")))
-    return max(500, int(0.8 * total / 1e6))
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

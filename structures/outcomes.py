@@ -25,8 +25,12 @@ _STAYS_WITHIN = 1.3  # of the ideal position of a site [Angstrom]
 _MOLECULE_STAYS_WITHIN = 2.0  # its nearest contact atom, which may straddle the ideal position [Angstrom]
 _BOUND_WITHIN = 1.6  # times the distance at which a guest touches a donor, from the nearest host atom
 _NEAR = 3.4  # whatever is this near to the host still touches it: carbon on carbon [Angstrom]
-_MADE = 0.20  # a bond is new when shorter than the sum of covalent radii plus this [Angstrom]
-_BROKEN = 0.65  # and broken when longer than the sum plus this [Angstrom]
+
+BOND_MADE = 0.20
+"""A bond is new when shorter than the sum of covalent radii plus this [Angstrom]."""
+
+BOND_BROKEN = 0.65
+"""A bond is broken when longer than the sum of covalent radii plus this [Angstrom]."""
 
 Verdict = Literal["stayed", "migrated", "merged", "dissociated", "reacted"]
 
@@ -135,10 +139,10 @@ def changed_bonds(complex_: Complex, positions: FloatArray) -> list[str]:
         before = BondGraph(part).bonds
         there = positions[list(atoms)]
         for i, j in sorted(before):
-            if np.linalg.norm(there[i] - there[j]) > covalent_distance(part.symbols[i], part.symbols[j]) + _BROKEN:
+            if np.linalg.norm(there[i] - there[j]) > covalent_distance(part.symbols[i], part.symbols[j]) + BOND_BROKEN:
                 found.append(f"{part.symbols[i]}{atoms[i]}-{part.symbols[j]}{atoms[j]} broken")
         for i, j in sorted(BondGraph(part.with_positions(there)).bonds - before):
-            if np.linalg.norm(there[i] - there[j]) < covalent_distance(part.symbols[i], part.symbols[j]) + _MADE:
+            if np.linalg.norm(there[i] - there[j]) < covalent_distance(part.symbols[i], part.symbols[j]) + BOND_MADE:
                 found.append(f"{part.symbols[i]}{atoms[i]}-{part.symbols[j]}{atoms[j]} made")
     return found + list(_bonds_between(complex_, positions))
 
@@ -156,7 +160,7 @@ def _bonds_between(complex_: Complex, positions: FloatArray) -> Iterator[str]:
         single = any(len(complex_.fragments[owner[atom]]) == 1 for atom in (i, j))
         if (
             not single
-            and np.linalg.norm(positions[i] - positions[j]) < covalent_distance(symbols[i], symbols[j]) + _MADE
+            and np.linalg.norm(positions[i] - positions[j]) < covalent_distance(symbols[i], symbols[j]) + BOND_MADE
         ):
             yield f"{symbols[i]}{i}-{symbols[j]}{j} made between {owner[i]} and {owner[j]}"
 

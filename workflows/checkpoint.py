@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 from alkaflow.calculations import CalculationInput
 from alkaflow.files import sha256_of
 from alkaflow.levels import level_hash
+from alkaflow.units import BOHR_ANGSTROM
+
+RELAXATION = "relaxation"
+"""Name under which a relaxation saves ``positions`` [bohr], ``gradients`` and ``energies`` [Hartree] of all steps."""
 
 _MAGIC = b"alkaflow checkpoint 1\n"
 _FAMILY = b"alkaflow checkpoint "
@@ -50,6 +54,14 @@ class Loaded(NamedTuple):
 
     checkpoint: Checkpoint | None
     notes: list[str]
+
+
+class LastGeometry(NamedTuple):
+    """Where a relaxation is: positions [Angstrom], shape=(n_atoms, 3), their energy [Hartree], and the step, from 0."""
+
+    positions: NDArray[np.float64]
+    energy: float
+    step: int
 
 
 def fingerprint_of(calculation: CalculationInput) -> str:
@@ -120,6 +132,28 @@ def load(directory: Path, fingerprint: str, name: str = "state") -> Loaded:
             return Loaded(checkpoint, notes)
         notes.append(f"checkpoint {path} is not used: it belongs to another calculation")
     return Loaded(None, notes)
+
+
+def last_geometry(directory: Path, calculation: CalculationInput) -> LastGeometry | None:
+    """Read where an unfinished relaxation is, as it runs or after its end; None where it saved nothing that serves.
+
+    Parameters
+    ----------
+    directory
+        Where it saves its checkpoints; nothing is written there.
+    calculation
+        The relaxation.
+    """
+    checkpoint = load(directory, fingerprint_of(calculation), RELAXATION).checkpoint
+    if checkpoint is None:
+        return None
+    positions, energies = checkpoint.arrays["positions"], checkpoint.arrays["energies"]
+    return LastGeometry(positions[-1] * BOHR_ANGSTROM, float(energies[-1]), len(energies) - 1)
+
+
+def saved(directory: Path) -> bool:
+    """Whether a calculation has left a checkpoint of any name in a directory."""
+    return any(directory.glob("*.checkpoint"))
 
 
 def generations(directory: Path, name: str = "state") -> tuple[Path, Path]:

@@ -13,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from alkaflow.errors import AlkaflowError, CalculationError
+from alkaflow.errors import AlkaflowError, CalculationError, Outcome
 from alkaflow.files import write_atomically
 from alkaflow.workflows.steps import peak_memory_mb, run_task
 from alkaflow.workflows.task import FAILURE_FILE, RECORD_FILE, TASK_FILE, Task
@@ -28,34 +28,37 @@ def main() -> int:
         task = Task.model_validate_json((directory / TASK_FILE).read_bytes())
         record = run_task(task, directory)
         write_atomically(directory / RECORD_FILE, record.model_dump_json().encode())
-    except CalculationError as error:
-        _write_failure(directory, error.outcome, str(error))
-        return 1
-    except AlkaflowError as error:
-        _write_failure(directory, "bad_input", str(error))
-        return 1
-    except MemoryError:
-        _write_failure(
-            directory,
-            "out_of_memory",
-            f"the calculation needed more memory than there is; {peak_memory_mb():.0f} MB used",
-        )
-        return 1
-    except OSError as error:
-        traceback.print_exc()
-        outcome = "disk_full" if error.errno == errno.ENOSPC else "engine_crashed"
-        _write_failure(directory, outcome, f"{error.strerror}: {error.filename or directory}")
-        return 1
     except Exception as error:  # noqa: BLE001  (the last line of defence: whatever it is, it is written down)
-        traceback.print_exc()
-        _write_failure(directory, "engine_crashed", f"{type(error).__name__}: {error}")
+        if not isinstance(error, (AlkaflowError, MemoryError)):
+            traceback.print_exc()
+        outcome, message = failure_of(error, directory)
+        write_atomically(directory / FAILURE_FILE, json.dumps({"outcome": outcome, "message": message}).encode())
         return 1
     return 0
 
 
-def _write_failure(directory: Path, outcome: str, message: str) -> None:
-    content = {"outcome": outcome, "message": message}
-    write_atomically(directory / FAILURE_FILE, json.dumps(content).encode())
+def failure_of(error: Exception, directory: Path) -> tuple[Outcome, str]:
+    """Name the outcome of an exception, with the sentence for the user.
+
+    Parameters
+    ----------
+    error
+        What ended the calculation.
+    directory
+        Where it ran.
+    """
+    if isinstance(error, CalculationError):
+        return error.outcome, str(error)
+    if isinstance(error, AlkaflowError):
+        return "bad_input", str(error)
+    if isinstance(error, MemoryError):
+        used = f"{peak_memory_mb():.0f} MB used"
+        return "out_of_memory", f"the calculation needed more memory than there is; {used}"
+    if isinstance(error, OSError):
+        full = error.errno == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)  # HDF5 says it in words only
+        where = error.filename or directory
+        return ("disk_full" if full else "engine_crashed"), f"{error.strerror or error}: {where}"
+    return "engine_crashed", f"{type(error).__name__}: {error}"
 
 
 def _die_with_parent(parent: int) -> None:

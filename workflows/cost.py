@@ -1,8 +1,8 @@
-"""What a calculation will cost: functions, memory and time, before it runs.
+"""What a calculation will cost: functions, memory, disk and time, before it runs.
 
 Operation counts of density-fitted Kohn-Sham (exchange 4 n_aux n^2 n_occ per spin, quadrature n_grid n (8 n_occ + 2 n)
-per spin, fitting n_aux^2 n^2 / 2), divided by a rate per thread. `calibrate` replaces the rate by what past records
-on this machine took.
+per spin, fitting n_aux^2 n^2 / 2; a continuum 60 n^2 n_surface and 2 n_surface^3 / 3 each cycle), divided by a rate
+per thread. `calibrate` replaces the rate by what past records on this machine took.
 """
 
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 
-from alkaflow.calculations import CalculationInput, electron_count
+from alkaflow.calculations import CalculationInput
 from alkaflow.errors import BadInputError
 from alkaflow.levels import Grid, KohnSham, Xtb
 from alkaflow.records import Record
-from alkaflow.workflows.basis import count_functions
+from alkaflow.workflows.basis import count_functions, element_basis, valence_electrons
 
 _RATE = 40e9  # operations per second and thread that a current core reaches here
 _CYCLES = 14
@@ -29,20 +29,26 @@ _GRID_POINTS = {
 }  # pruned, per atom of the second row
 _STEPS = 25  # of a relaxation
 _STEP_OVER_ENERGY = 1.1  # a gradient costs about 0.6 of an energy, which begins from the orbitals before it
+_HESSIAN_PER_ATOM = 1.8  # over an energy: 1.3 for H2O to 1.9 for C2H4 with B3LYP-D3(BJ)/6-31G(d) on (99,590)
 _START_SECONDS = 2.0  # imports and set-up of a process
 _BASE_MB = 400.0
+_MB = 8e-6  # of a double
+_IN_MEMORY = 0.9  # of what is left of its memory that PySCF gives to fitted integrals before they go to disk
+_SURFACE_POINTS = 130  # of a continuum's cavity, per atom that is not buried
+_CHECKPOINTS = 2  # generations of geometries, gradients and orbitals that a relaxation keeps
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Estimated wall time [s], memory [MB], and the number of basis functions (0 for xTB)."""
+    """Estimated wall time [s], memory and scratch on disk [MB], and the number of basis functions (0 for xTB)."""
 
     seconds: float
     memory_mb: float
     basis_functions: int
+    disk_mb: float = 0.0
 
 
-def estimate(given: CalculationInput, threads: int, factor: float = 1.0) -> Cost:
+def estimate(given: CalculationInput, threads: int, factor: float = 1.0, available_mb: float = float("inf")) -> Cost:
     """Estimate the cost of a calculation.
 
     Parameters
@@ -53,37 +59,67 @@ def estimate(given: CalculationInput, threads: int, factor: float = 1.0) -> Cost
         Threads it will run with.
     factor
         Measured over estimated time on this machine, from `calibrate`.
+    available_mb
+        Memory that PySCF may plan with [MB]; fitted integrals that need more go to disk.
+
+    Raises
+    ------
+    BadInputError
+        The level cannot describe some element.
     """
     atoms = len(given.symbols)
     if isinstance(given.level, Xtb):
         steps = 60 if given.step == "relax" else 1
         return Cost(_START_SECONDS + 0.03 * steps * (atoms / 30) ** 2, _BASE_MB, 0)
-    functions = count_functions({s: given.level.basis_for(s) for s in given.symbols}, given.symbols)
-    operations, memory = _kohn_sham(given, given.level, functions)
+    level = given.level
+    names = {symbol: element_basis(level, symbol).name for symbol in set(given.symbols)}
+    functions = count_functions(names, given.symbols, bool(level.cartesian))
+    auxiliary = count_functions(level.fitting, given.symbols, bool(level.cartesian)) if level.fitting else 0
+    occupied = (valence_electrons(level, given.real_symbols) - given.charge) / 2
+    operations = _operations(given, level, functions, auxiliary, occupied)
     if given.step == "relax":
         operations *= _STEPS * _STEP_OVER_ENERGY
-    return Cost(_START_SECONDS + factor * operations / (_RATE * threads), _BASE_MB + memory, functions)
+    elif given.step == "frequencies":
+        operations *= 1 + _HESSIAN_PER_ATOM * atoms
+    integrals = auxiliary * functions * (functions + 1) / 2 * _MB
+    left = max(available_mb - _BASE_MB, 0.0)
+    on_disk = bool(auxiliary) and integrals > _IN_MEMORY * left
+    matrices = (auxiliary**2 if auxiliary else 6 * functions**2) * _MB
+    orbitals = 2 * functions * max(occupied, 1) * _MB  # both spins
+    disk = orbitals * (1 + _CHECKPOINTS) + (integrals if on_disk else 0.0)
+    if given.step != "energy":
+        disk += auxiliary * functions * occupied * _spins(given) * _MB  # PySCF's fitted gradients always put that there
+    return Cost(
+        seconds=_START_SECONDS + factor * operations / (_RATE * threads),
+        memory_mb=_BASE_MB + matrices + (left if on_disk else integrals),
+        basis_functions=functions,
+        disk_mb=disk,
+    )
 
 
-def _kohn_sham(given: CalculationInput, level: KohnSham, n: int) -> tuple[float, float]:
-    """Operations and megabytes of an SCF."""
-    spins = 1 if given.multiplicity == 1 else 2
-    occupied = electron_count(given.symbols, given.charge) / 2
+def _spins(given: CalculationInput) -> int:
+    """Sets of orbitals, as far as the input tells."""
+    return 1 if given.multiplicity == 1 else 2
+
+
+def _operations(given: CalculationInput, level: KohnSham, n: int, auxiliary: int, occupied: float) -> float:
+    """Operations of an SCF with n functions and so many occupied orbitals of either spin."""
+    spins, atoms = _spins(given), len(given.symbols)
     if level.fitting:
-        auxiliary = count_functions(level.fitting, given.symbols)
         build = auxiliary**2 * n**2 / 2 + 40 * auxiliary * n**2
-        exchange = 4 * auxiliary * n**2 * occupied * spins
-        memory = (auxiliary * n * (n + 1) / 2 + auxiliary**2) * 8 / 1e6
+        every = 4 * auxiliary * n**2 * occupied * spins
     else:
-        build, exchange, memory = 0.0, 25 * n**4 / 8, 6 * n**2 * 8 / 1e6
+        build, every = 0.0, 25 * n**4 / 8
+    if level.solvent:
+        surface = atoms * _SURFACE_POINTS
+        every += 60 * n**2 * surface + 2 * surface**3 / 3
 
     def cycle(grid: Grid) -> float:
-        points = len(given.symbols) * _points_per_atom(grid)
-        return exchange + 2 * points * n * (8 * occupied + 2 * n) * spins
+        return every + 2 * atoms * _points_per_atom(grid) * n * (8 * occupied + 2 * n) * spins
 
     if level.scf_grid is None:
-        return build + _CYCLES * cycle(level.grid), memory
-    return build + _CYCLES * cycle(level.scf_grid) + _STAGE_CYCLES * cycle(level.grid), memory
+        return build + _CYCLES * cycle(level.grid)
+    return build + _CYCLES * cycle(level.scf_grid) + _STAGE_CYCLES * cycle(level.grid)
 
 
 def _points_per_atom(grid: Grid) -> float:
@@ -97,15 +133,16 @@ def calibrate(records: Iterable[Record]) -> float:
     ratios = []
     for record in records:
         if isinstance(record.level_of_theory, KohnSham) and len(record.symbols) > 3:
-            given = CalculationInput(
-                step=record.step,
-                level=record.level_of_theory,
-                charge=record.charge,
-                multiplicity=record.multiplicity,
-                symbols=tuple(record.symbols),
-                positions=tuple(record.positions_angstrom),
-            )
-            with suppress(BadInputError):  # a record at a level that is refused today says nothing about time
+            with suppress(BadInputError):  # a record that would be refused today says nothing about time
+                given = CalculationInput(
+                    step=record.step,
+                    level=record.level_of_theory,
+                    charge=record.charge,
+                    multiplicity=record.multiplicity,
+                    symbols=tuple(record.symbols),
+                    ghosts=tuple(record.ghosts) if record.ghosts else None,
+                    positions=tuple(record.positions_angstrom),
+                )
                 expected = estimate(given, record.provenance.threads).seconds
                 ratios.append(record.provenance.seconds["total"] / expected)
     return median(ratios) if ratios else 1.0

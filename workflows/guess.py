@@ -72,3 +72,13 @@ def orbitals_in_basis(orbitals: Guess, molecule_from: Any, molecule_to: Any) -> 
         name: project_mo_nr2nr(molecule_from, array, molecule_to) if name.startswith("coefficients_") else array
         for name, array in orbitals.items()
     }
+
+
+def unusable(guess: Guess | None, molecule: Any) -> list[str]:
+    """Why orbitals cannot be the start of a molecule's SCF, in a sentence; nothing where they can."""
+    if not guess:
+        return []
+    held = sum(float(array.sum()) for name, array in guess.items() if name.startswith("occupations"))
+    if round(held) == molecule.nelectron:
+        return []
+    return [f"the orbitals to start from hold {held:.0f} electrons, not {molecule.nelectron}; they were not used"]

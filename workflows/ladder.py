@@ -35,8 +35,8 @@ class Rung:
     name
         For people and records.
     smaller_basis
-        Names of bases; each element takes the first that has it and is smaller than its own. The density found there
-        is projected.
+        Names of bases; each element takes the first that has it and is smaller than its own; one with a core potential
+        keeps its own. The density found there is projected.
     settings
         Attributes of the mean field for an SCF with help; ``DIIS`` names a class of ``pyscf.scf``.
     smearing
@@ -416,7 +416,10 @@ def _from_smaller_basis(
     from pyscf import dft
 
     molecule = mean_field.mol
-    names = {symbol: _smaller(symbol, shells, rung.smaller_basis) for symbol, shells in molecule._basis.items()}  # noqa: SLF001
+    names = {
+        symbol: None if symbol in molecule._ecp else _smaller(symbol, shells, rung.smaller_basis)  # noqa: SLF001
+        for symbol, shells in molecule._basis.items()  # noqa: SLF001
+    }
     if not any(names.values()):
         return "no element has a smaller basis"
     small = molecule.copy()

@@ -52,8 +52,9 @@ def compute(
     if calculation.positions is None:
         raise ValueError("a calculation without a queue needs its geometry")
     task = Task(calculation=calculation, positions=calculation.positions, threads=threads, memory_mb=memory_mb)
-    environment = process_environment(os.environ, threads, "auto")
     with tempfile.TemporaryDirectory(prefix="alkaflow-") as folder:
+        environment = process_environment(os.environ, threads, "auto")
+        environment |= {"PYSCF_TMPDIR": folder, "TMPDIR": folder}
         directory = Path(folder)
         (directory / TASK_FILE).write_text(task.model_dump_json(), encoding="utf-8")
         with (directory / _LOG_FILE).open("wb") as log:

@@ -1,18 +1,24 @@
 """From a study to a plan: complexes, one per symmetry-distinct placement and guest, and their calculations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from alkaflow.calculations import CalculationInput, Fragment, rounded
+from alkaflow.analysis.energies import COHESIVE_ENERGY_EV
+from alkaflow.calculations import Constraint
 from alkaflow.errors import BadInputError
-from alkaflow.levels import KohnSham, Xtb, parse_level
-from alkaflow.plans import Leg, Plan, PlannedHost, PlanRow, SingleRun
-from alkaflow.structures import Site, Structure, build_complex, find_sites, get_guest, select_sites
+from alkaflow.levels import KohnSham, Level, Xtb
+from alkaflow.plans import Plan, SingleRun
+from alkaflow.structures import Structure, get_guest
+from alkaflow.structures.guests import GUESTS
 from alkaflow.structures.hosts import builtin_host, load_file
 from alkaflow.structures.smiles import from_smiles
 from alkaflow.studies import HostEntry, PublishedRow, Study
-from alkaflow.workflows.basis import check_level
-from alkaflow.workflows.protocols import Protocol, get_protocol
+from alkaflow.workflows.basis import check_level, with_substitutes
+from alkaflow.workflows.legs import Calculations, Legs
+from alkaflow.workflows.protocols import Protocol, choose_protocol, get_protocol
+from alkaflow.workflows.rows import Rows
+from alkaflow.workflows.starts import Start, Starts
 
 
 def make_plan(
@@ -38,38 +44,81 @@ def make_plan(
     Raises
     ------
     BadInputError
-        An unknown protocol, host, guest, site, element or basis, or an impossible charge or multiplicity.
+        An unknown protocol, host, guest, site, element or basis, an impossible charge or multiplicity, or a guest
+        without the reference asked for.
     """
     chosen = get_protocol(protocol or study.protocol)
     if study.level:
         chosen = chosen.with_level(study.level)
-    builder = _Builder(chosen)
-    queries, answered = list(sites or study.sites), set[str]()
-    known: list[Site] = []
+    if study.frequencies:
+        chosen = chosen.with_frequencies()
+    if study.counterpoise and isinstance(chosen.energy, KohnSham) and chosen.energy.solvent:
+        raise BadInputError("counterpoise: true and a solvent do not go together: every ghost would get a cavity")
+    rows = Rows(study)
+    queries = list(sites or study.sites)
+    unanswered: dict[str, BadInputError] = {}
     wanted_guests = list(guests or study.guests)
-    for guest in wanted_guests:
-        get_guest(guest)  # an unknown one is refused before any host is built
+    for guest in wanted_guests:  # refused before any host is built
+        _check_reference(guest, study.reference)
+    answered: set[str] = set()
     for entry in study.hosts:
         host = _load_entry(entry, folder)
-        guest_symbols = [symbol for guest in wanted_guests for symbol in get_guest(guest).structure.symbols]
-        for level in (*chosen.relaxations, chosen.energy):
-            if isinstance(level, KohnSham):
-                check_level(level, (*host.symbols, *guest_symbols))
         published = [row for row in study.published if row.host == entry.name]
         for guest in wanted_guests:
-            known = find_sites(host, guest)
-            selected = _selected(known, queries, entry.name)
-            answered |= {query for query in queries if _named(known, query)}
-            match = _match_published(published, guest, known, selected, strict=sites is None)
-            for site in selected:
-                builder.add_row(entry.name, host, guest, site, match.get(site.id))
+            described = _describing(chosen, (host, get_guest(guest).structure))
+            starts = Starts(host, guest, study.guests_per_complex)
+            selected, failed = _selected(starts, queries)
+            if not selected:
+                raise BadInputError(f"host {entry.name!r}: {failed[queries[0]]}")
+            answered |= set(queries) - set(failed)
+            unanswered |= failed
+            match = _match_published(published, guest, starts, selected, strict=sites is None)
+            for start in selected.values():
+                rows.add(entry, start, described, match.get(start.id))
     if missing := [query for query in queries if query not in answered]:
-        select_sites(known, missing[0])  # raises, with what the last host has
-    return builder.plan(study)
+        raise unanswered[missing[0]]
+    return rows.plan(chosen)
 
 
-def plan_single(structure: Structure, level: str | None, protocol: str | None, relax: bool = False) -> SingleRun:
-    """The steps of one structure: a level, with or without a relaxation, or a protocol.
+def _describing(protocol: Protocol, parts: Sequence[Structure]) -> Protocol:
+    """The protocol with levels that describe all elements of some structures; refuses one that cannot."""
+    symbols = tuple(symbol for part in parts for symbol in part.symbols)
+
+    def describing(level: Level) -> Level:
+        if isinstance(level, Xtb):
+            return level
+        chosen = with_substitutes(level, symbols)
+        check_level(chosen, symbols)
+        return chosen
+
+    relaxations = tuple(describing(level) for level in protocol.relaxations)
+    return replace(protocol, relaxations=relaxations, energy=describing(protocol.energy))
+
+
+def _check_reference(guest: str, reference: str) -> None:
+    """Refuse a guest that has no such reference."""
+    given = get_guest(guest)
+    if reference == "bulk" and (given.charge or not given.is_atom or given.name not in COHESIVE_ENERGY_EV):
+        raise BadInputError(
+            f"guest {guest!r} has no bulk metal to count from; reference: bulk is for {', '.join(COHESIVE_ENERGY_EV)}"
+        )
+    if reference == "ion" and given.charge == 0:
+        ions = [name for name in GUESTS if name.rstrip("+-0123456789") == guest and name != guest]
+        advice = f"name {' or '.join(ions)} as the guest" if ions else "leave reference out"
+        raise BadInputError(
+            f"guest {guest!r} is neutral, and so is what it adds to the complex; with reference: ion, {advice}"
+        )
+
+
+def plan_single(
+    structure: Structure,
+    level: str | None,
+    protocol: str | None,
+    relax: bool = False,
+    frequencies: bool = False,
+    constraints: tuple[Constraint, ...] | None = None,
+) -> SingleRun:
+    """The steps of one structure: a level, with or without a relaxation, or a protocol; frequencies last.
 
     Parameters
     ----------
@@ -79,28 +128,56 @@ def plan_single(structure: Structure, level: str | None, protocol: str | None, r
         One of the two; a level alone is a single point at the given geometry.
     relax
         At that level, before the energy.
+    frequencies
+        At the geometry of the last relaxation; not of an atom.
+    constraints
+        What every relaxation holds.
 
     Raises
     ------
     BadInputError
-        Both or neither are given, a level or protocol is unknown, or the level lacks an element.
+        Both or neither are given, a level or protocol is unknown, the level lacks an element, there are no
+        frequencies for it, or the constraints are not for this structure or these steps.
     """
-    if (level is None) == (protocol is None) or (relax and protocol is not None):
-        raise BadInputError("give either a level, with or without a relaxation, or a protocol, which has its own")
-    builder = _Builder(get_protocol(protocol) if protocol is not None else _at_level(str(level), relax))
-    return builder.single(structure)
+    return plan_steps(structure, choose_protocol(level, protocol, relax, frequencies), constraints)
 
 
-def _at_level(text: str, relax: bool) -> Protocol:
-    """A protocol of one level."""
-    level = parse_level(text)
-    return Protocol(name=text, relaxations=(level,) if relax else (), energy=level, summary="one level")
+def plan_steps(
+    structure: Structure, protocol: Protocol, constraints: tuple[Constraint, ...] | None = None
+) -> SingleRun:
+    """The steps of one structure in a protocol: relaxations, the energy, frequencies where the protocol has them.
+
+    Raises
+    ------
+    BadInputError
+        A level lacks an element, or the constraints are not for this structure or these steps.
+    """
+    if constraints:
+        _check_constraints(structure, protocol, constraints)
+    calculations = Calculations()
+    legs = Legs(_describing(protocol, [structure]), calculations)
+    legs.one(structure, structure.name or structure.formula, constraints=constraints)
+    return SingleRun(calculations=calculations.inputs, titles=calculations.titles)
+
+
+def _check_constraints(structure: Structure, protocol: Protocol, constraints: tuple[Constraint, ...]) -> None:
+    """Refuse constraints that no relaxation would hold."""
+    if not protocol.relaxations or len(structure) == 1:
+        raise BadInputError("constraints are for relaxations, and there is none; add --relax, or leave them out")
+    for level in protocol.relaxations:
+        if not isinstance(level, KohnSham):
+            raise BadInputError(
+                f"constraints are held by relaxations at Kohn-Sham levels, not at {level}; use --level with --relax"
+            )
+    if protocol.frequencies:
+        raise BadInputError("a geometry with constraints is no stationary point; leave out frequencies or constraints")
+    last = max(atom for constraint in constraints for atom in constraint.atoms)
+    if last >= len(structure):
+        raise BadInputError(f"a constraint names atom {last}; {structure.formula} has atoms 0 to {len(structure) - 1}")
 
 
 def _load_entry(entry: HostEntry, folder: Path | None) -> Structure:
     """Build the structure of a host entry, with its charge and multiplicity."""
-    from dataclasses import replace
-
     if entry.molecule and not entry.file:
         raise BadInputError(f"host {entry.name!r}: a molecule is chosen by its formula from a CIF file only")
     if entry.builtin:
@@ -109,53 +186,52 @@ def _load_entry(entry: HostEntry, folder: Path | None) -> Structure:
         host = from_smiles(entry.smiles, conformer=entry.conformer or "lowest")
     else:
         path = (folder or Path()) / str(entry.file)  # an absolute path stays as it is
-        host = load_file(path, entry.charge, entry.multiplicity, entry.conformer, entry.molecule)
+        host = load_file(path, entry.charge, _first_multiplicity(entry), entry.conformer, entry.molecule)
     if entry.smiles and entry.charge not in (None, host.charge):
         raise BadInputError(
             f"host {entry.name!r}: charge {entry.charge} contradicts the SMILES, which says {host.charge}"
         )
     charge = host.charge if entry.charge is None else entry.charge
-    multiplicity = entry.multiplicity or (host.multiplicity if charge == host.charge else 0)
+    multiplicity = _first_multiplicity(entry) or (host.multiplicity if charge == host.charge else 0)
     try:
         return replace(host, charge=charge, multiplicity=multiplicity, name=entry.name)
     except BadInputError as error:
         raise BadInputError(f"host {entry.name!r}: {error}") from None
 
 
-def _named(known: list[Site], query: str) -> list[Site]:
-    """The sites of a host that a query names; none is no mistake while another host has some."""
-    try:
-        return select_sites(known, query)
-    except BadInputError:
-        return []
+def _first_multiplicity(entry: HostEntry) -> int | None:
+    """The multiplicity of a host entry, the first of several; None where it leaves the choice to us."""
+    listed = entry.multiplicities if isinstance(entry.multiplicities, tuple) else ()
+    return listed[0] if listed else entry.multiplicity
 
 
-def _selected(known: list[Site], queries: list[str], host: str) -> list[Site]:
-    """The sites of a host that any query names, each once; raises BadInputError when there is none."""
-    selected = {site.id: site for query in queries for site in _named(known, query)}
-    if not selected:
+def _selected(starts: Starts, queries: Sequence[str]) -> tuple[dict[str, Start], dict[str, BadInputError]]:
+    """The starts that any query names, each once, by id; and why the other queries name none."""
+    selected: dict[str, Start] = {}
+    failed: dict[str, BadInputError] = {}
+    for query in queries:
         try:
-            select_sites(known, queries[0])
-        except BadInputError as error:
-            raise BadInputError(f"host {host!r}: {error}") from None
-    return list(selected.values())
+            selected |= {start.id: start for start in starts.named(query) if start.id not in selected}
+        except BadInputError as error:  # no mistake while another host has some
+            failed[query] = error
+    return selected, failed
 
 
 def _match_published(
-    rows: list[PublishedRow], guest: str, known: list[Site], selected: list[Site], strict: bool
+    rows: list[PublishedRow], guest: str, starts: Starts, selected: Mapping[str, Start], strict: bool
 ) -> dict[str, PublishedRow]:
-    """Find the one site each published row speaks of."""
+    """Find the one start each published row speaks of."""
     match: dict[str, PublishedRow] = {}
     for row in rows:
         if row.guest != guest:
             continue
-        named = select_sites(known, row.site)
+        named = starts.named(row.site)
         if len(named) > 1:
             raise BadInputError(
                 f"published row {row.label!r}: site {row.site!r} is ambiguous; "
                 f"it may be {' or '.join(f'{s.id} ({s.label})' for s in named)}"
             )
-        if named[0].id not in {site.id for site in selected}:
+        if named[0].id not in selected:
             if strict:
                 raise BadInputError(f"published row {row.label!r}: site {row.site!r} is not among the study's sites")
             continue
@@ -163,105 +239,3 @@ def _match_published(
             raise BadInputError(f"published rows {match[named[0].id].label!r} and {row.label!r} name the same site")
         match[named[0].id] = row
     return match
-
-
-class _Builder:
-    """Collects rows and calculations; the same input is one calculation however often it is needed."""
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-        self._hosts: dict[str, PlannedHost] = {}
-        self._rows: list[PlanRow] = []
-        self._calculations: dict[str, CalculationInput] = {}
-        self._titles: dict[str, str] = {}
-
-    def add_row(self, name: str, host: Structure, guest: str, site: Site, published: PublishedRow | None) -> None:
-        """Add a guest at a site, with all three legs of its adsorption energy."""
-        self._hosts[name] = PlannedHost(
-            symbols=list(host.symbols),
-            positions_angstrom=list(rounded(host.positions.tolist())),
-            charge=host.charge,
-            multiplicity=host.multiplicity,
-        )
-        where = f"{guest} at {site.label} of {name}"
-        placed = build_complex(host, guest, site)
-        fragments = tuple(
-            Fragment(atoms=atoms, charge=part.charge, multiplicity=part.multiplicity)
-            for atoms, part in zip(placed.fragments.values(), (host, get_guest(guest).structure), strict=True)
-        )
-        self._rows.append(
-            PlanRow(
-                label=published.label if published else f"{guest} {site.label}",
-                host=name,
-                guest=guest,
-                site=site.id,
-                site_kind=site.kind,
-                site_label=site.label,
-                site_multiplicity=site.multiplicity,
-                published_ev=published.value_ev if published else None,
-                tolerance_ev=published.tolerance if published else None,
-                source=published.source if published else None,
-                host_leg=self._leg(host, name),
-                guest_leg=self._leg(get_guest(guest).structure, f"{guest} atom"),
-                complex_leg=self._leg(placed.structure, where, fragments),
-            )
-        )
-
-    def plan(self, study: Study) -> Plan:
-        """Return what was collected."""
-        return Plan(
-            study=study,
-            protocol=self._protocol.name,
-            level=self._protocol.level,
-            hosts=self._hosts,
-            rows=self._rows,
-            calculations=self._calculations,
-            titles=self._titles,
-        )
-
-    def single(self, structure: Structure) -> SingleRun:
-        """The steps of one structure."""
-        for level in (*self._protocol.relaxations, self._protocol.energy):
-            if isinstance(level, KohnSham):
-                check_level(level, structure.symbols)
-        self._leg(structure, structure.name or structure.formula)
-        return SingleRun(calculations=self._calculations, titles=self._titles)
-
-    def _leg(self, structure: Structure, title: str, fragments: tuple[Fragment, ...] | None = None) -> Leg:
-        """Relaxations and energy of a structure, each from the geometry before it; an atom has nothing to relax."""
-        ids: list[str] = []
-        if len(structure) > 1:
-            for level in self._protocol.relaxations:
-                searched = fragments if isinstance(level, KohnSham) and level.states else None
-                given = _input("relax", level, structure, ids[-1] if ids else None, searched)
-                ids.append(self._register(given, title))
-        return Leg(ids=[*ids, self._energy(structure, ids[-1] if ids else None, title)])
-
-    def _energy(self, structure: Structure, parent: str | None, title: str) -> str:
-        return self._register(_input("energy", self._protocol.energy, structure, parent), title)
-
-    def _register(self, given: CalculationInput, title: str) -> str:
-        self._calculations.setdefault(given.id, given)
-        self._titles.setdefault(given.id, f"{title}, {given.step}")
-        return given.id
-
-
-def _input(
-    step: str,
-    level: Xtb | KohnSham,
-    structure: Structure,
-    parent: str | None,
-    fragments: tuple[Fragment, ...] | None = None,
-) -> CalculationInput:
-    return CalculationInput.model_validate(
-        {
-            "step": step,
-            "level": level,
-            "charge": structure.charge,
-            "multiplicity": structure.multiplicity,
-            "symbols": structure.symbols,
-            "positions": None if parent else rounded(structure.positions.tolist()),
-            "parent": parent,
-            "fragments": fragments,
-        }
-    )

@@ -5,15 +5,18 @@ from dataclasses import dataclass, replace
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.levels import KohnSham, Level, Xtb, parse_level
 
+_FINE_GRID_LEVEL = 5  # of PySCF: (105,770) for the second row, finer than (99,590)
+
 
 @dataclass(frozen=True)
 class Protocol:
-    """Relax at one level after the other, take the energy at the last."""
+    """Relax at one level after the other, take the energy at the last, and frequencies where they are asked for."""
 
     name: str
     relaxations: tuple[Level, ...]
     energy: Level
     summary: str
+    frequencies: bool = False
 
     @property
     def level(self) -> str:
@@ -40,6 +43,89 @@ class Protocol:
             for relaxation in self.relaxations
         )
         return replace(self, relaxations=relaxations, energy=level)
+
+    def with_frequencies(self) -> "Protocol":
+        """Return the protocol with frequencies after the last relaxation.
+
+        Raises
+        ------
+        BadInputError
+            There is no level for them; see `vibrational_level`.
+        """
+        asked = replace(self, frequencies=True)
+        asked.vibrational_level  # noqa: B018  (refuses)
+        return asked
+
+    @property
+    def vibrational_level(self) -> KohnSham:
+        """Of the frequencies: that of the last relaxation, where alone its geometry is stationary; on a fine grid.
+
+        Tested for stability, as the Hessian of an unstable solution means nothing. Without a relaxation it is that of
+        the energy.
+
+        Raises
+        ------
+        BadInputError
+            It would be no Kohn-Sham level.
+        """
+        level = self.relaxations[-1] if self.relaxations else self.energy
+        if not isinstance(level, KohnSham):
+            known = " and ".join(name for name, p in PROTOCOLS.items() if isinstance(p.relaxations[-1], KohnSham))
+            raise BadInputError(
+                f"{self.name!r} gives geometries of {level}, for which there are no frequencies; the protocols "
+                f"{known} can have them, and any Kohn-Sham level with a relaxation"
+            )
+        plain = {"states": None, "convergence": None, "max_steps": None, "stability": True}
+        return differentiable(level).model_copy(update=plain)
+
+
+def differentiable(level: KohnSham) -> KohnSham:
+    """Return a level on a grid and with SCF thresholds that soft modes need."""
+    coarse = isinstance(level.grid, int) and level.grid < _FINE_GRID_LEVEL
+    return level.model_copy(
+        update={
+            "grid": (99, 590) if coarse else level.grid,
+            "scf_grid": None,
+            "energy_threshold": min(level.energy_threshold, 1e-10),
+            "gradient_threshold": min(level.gradient_threshold, 1e-6),
+        }
+    )
+
+
+def tightened(level: KohnSham) -> KohnSham:
+    """Return a level whose relaxations end where the surface is flat to Gaussian's tight thresholds."""
+    return differentiable(level).model_copy(update={"convergence": "gau-tight"})
+
+
+def choose_protocol(
+    level: str | None, protocol: str | None, relax: bool = False, frequencies: bool = False
+) -> Protocol:
+    """Return the protocol of one structure: a known one, or that of a level.
+
+    Parameters
+    ----------
+    level, protocol
+        One of the two; a level alone is a single point at the given geometry.
+    relax
+        At that level, before the energy.
+    frequencies
+        After the last relaxation.
+
+    Raises
+    ------
+    BadInputError
+        Both or neither are given, a level or protocol is unknown, or there are no frequencies for it.
+    """
+    if (level is None) == (protocol is None) or (relax and protocol is not None):
+        raise BadInputError("give either a level, with or without a relaxation, or a protocol, which has its own")
+    chosen = get_protocol(protocol) if protocol is not None else _at_level(str(level), relax)
+    return chosen.with_frequencies() if frequencies else chosen
+
+
+def _at_level(text: str, relax: bool) -> Protocol:
+    """A protocol of one level."""
+    level = parse_level(text)
+    return Protocol(name=text, relaxations=(level,) if relax else (), energy=level, summary="one level")
 
 
 _PUBLISHED = KohnSham(

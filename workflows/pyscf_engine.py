@@ -4,20 +4,21 @@ Geometry goes in as floats, never as text; PySCF's own checkpoint file is off; e
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from alkaflow.errors import CalculationError
+from alkaflow.errors import BadInputError, CalculationError
 from alkaflow.levels import FUNCTIONALS, Grid, KohnSham
 from alkaflow.records import Charges, Convergence
+from alkaflow.solvents import SOLVENTS, Solvent
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.units import BOHR_ANGSTROM, DEBYE_AU, HARTREE_EV
-from alkaflow.workflows.basis import basis_hash, load_basis
-from alkaflow.workflows.guess import density_of, occupied_orbitals
-from alkaflow.workflows.ladder import converge
+from alkaflow.workflows.basis import basis_hash, check_level, element_basis, valence_electrons
+from alkaflow.workflows.device import CPU, Cpu
+from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals, unusable
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.stability import Stability, stabilise
 
@@ -28,12 +29,19 @@ _COMPONENTS = (
     ("coul", "coulomb"),
     ("exc", "exchange_correlation"),
     ("dispersion", "dispersion"),
+    ("e_solvent", "solvent"),
+    ("e_cds", "solvent_cavity_dispersion_structure"),
 )
+_PCM_METHODS = {"cpcm": "C-PCM", "iefpcm": "IEF-PCM"}
+_SPIN_EXCESS = 0.05  # of <S2> over that of a pure state, from which a record says so
 
 
 @dataclass(frozen=True)
 class ScfResult:
-    """What a converged SCF gives. Energies in Hartree; orbitals with shape=(spins, n_functions, n_occupied)."""
+    """What a converged SCF gives. Energies in Hartree; orbitals with shape=(spins, n_functions, n_occupied).
+
+    Charges and spins of ghost atoms, in atom order with the others, are those of the electrons in their functions.
+    """
 
     energy: float
     components: dict[str, float]
@@ -49,21 +57,59 @@ class ScfResult:
     seconds: dict[str, float]
 
 
-def build_molecule(structure: Structure, level: KohnSham, max_memory_mb: int) -> Any:
-    """Return the PySCF ``Mole`` of a structure: positions in bohr, spherical functions, no symmetry."""
+def build_molecule(
+    structure: Structure,
+    level: KohnSham,
+    max_memory_mb: int,
+    ghosts: Sequence[int] = (),
+    charge: int | None = None,
+    multiplicity: int | None = None,
+) -> Any:
+    """Return the PySCF ``Mole`` of a structure: positions in bohr, core potentials where the basis has them, C1.
+
+    Parameters
+    ----------
+    structure
+        All atoms, ghosts too.
+    level
+        For the basis.
+    max_memory_mb
+        That PySCF may plan with [MB].
+    ghosts
+        Atoms (numbers from 0) of which only the basis functions, and those for fitting, are there.
+    charge, multiplicity
+        Of the atoms that are no ghosts; those of the structure without them.
+
+    Raises
+    ------
+    BadInputError
+        The level cannot describe an element, or the core potentials leave too few electrons.
+    """
     from pyscf import gto
 
+    absent = set(ghosts)
+    labels = [f"ghost-{symbol}" if k in absent else symbol for k, symbol in enumerate(structure.symbols)]
+    real = tuple(symbol for k, symbol in enumerate(structure.symbols) if k not in absent)
+    elements = {symbol: element_basis(level, symbol) for symbol in set(structure.symbols)}
+    check_level(level, real)
     molecule = gto.Mole()
+    molecule.charge = structure.charge if charge is None else charge
+    molecule.spin = (structure.multiplicity if multiplicity is None else multiplicity) - 1
+    electrons = valence_electrons(level, real) - molecule.charge
+    if electrons < max(1, molecule.spin):
+        raise BadInputError(
+            f"{level} leaves {electrons} electrons of {structure.formula} outside its core potentials, too few for "
+            f"charge {molecule.charge:+d} and multiplicity {molecule.spin + 1}; use a basis of all electrons"
+        )
     molecule.build(
         atom=[
-            (symbol, tuple(float(x) for x in xyz / BOHR_ANGSTROM))
-            for symbol, xyz in zip(structure.symbols, structure.positions, strict=True)
+            (label, tuple(float(x) for x in xyz / BOHR_ANGSTROM))
+            for label, xyz in zip(labels, structure.positions, strict=True)
         ],
         unit="Bohr",
-        basis={symbol: load_basis(level.basis_for(symbol), symbol) for symbol in set(structure.symbols)},
-        charge=structure.charge,
-        spin=structure.multiplicity - 1,
-        cart=False,
+        basis={label: elements[symbol].shells for label, symbol in zip(labels, structure.symbols, strict=True)},
+        ecp={symbol: elements[symbol].potential for symbol in set(real) if elements[symbol].potential},
+        cart=bool(level.cartesian),
         symmetry=False,
         verbose=0,
         max_memory=max_memory_mb,
@@ -72,7 +118,13 @@ def build_molecule(structure: Structure, level: KohnSham, max_memory_mb: int) ->
 
 
 def build_mean_field(molecule: Any, level: KohnSham, unrestricted: bool = False) -> Any:
-    """Return the Kohn-Sham object of a level: restricted for singlets unless asked otherwise, else unrestricted."""
+    """Return the Kohn-Sham object of a level: restricted for singlets unless asked otherwise, else unrestricted.
+
+    Raises
+    ------
+    BadInputError
+        Ghost atoms in a solvent.
+    """
     from pyscf import dft
 
     mean_field = dft.UKS(molecule) if unrestricted or molecule.spin else dft.RKS(molecule)
@@ -80,11 +132,57 @@ def build_mean_field(molecule: Any, level: KohnSham, unrestricted: bool = False)
     if level.fitting:
         mean_field = mean_field.density_fit(auxbasis=level.fitting)
     if level.dispersion:
-        mean_field.disp = level.dispersion  # d3bj is two-body in PySCF, as in Gaussian
+        mean_field.disp = f"{level.dispersion}:{level.functional}"  # d3bj is two-body in PySCF, as in Gaussian
+        _leave_ghosts_out(mean_field)
+    if level.solvent:
+        mean_field = _in_solvent(mean_field, level.solvent)
     mean_field.chkfile = None
     mean_field.conv_tol = level.energy_threshold
     mean_field.conv_tol_grad = level.gradient_threshold
     mean_field.max_cycle = level.max_cycles
+    return mean_field
+
+
+def _real_atoms(molecule: Any) -> list[int]:
+    return [k for k in range(molecule.natm) if not molecule.atom_symbol(k).upper().startswith("GHOST")]
+
+
+def _leave_ghosts_out(mean_field: Any) -> None:
+    """Take the dispersion energy of the real atoms alone; PySCF would hand the ghosts over as atoms of number 0."""
+    from pyscf import dft, gto
+
+    molecule = mean_field.mol
+    real = _real_atoms(molecule)
+    if len(real) == molecule.natm:
+        return
+    atoms = [(molecule.atom_symbol(k), molecule.atom_coord(k)) for k in real]
+    alone = gto.Mole().build(atom=atoms, unit="Bohr", charge=molecule.charge, spin=None, basis={}, verbose=0)
+    plain = dft.RKS(alone)
+    plain.disp = mean_field.disp
+    energy = float(plain.get_dispersion())
+    mean_field.get_dispersion = lambda *_, **__: energy
+
+
+def _in_solvent(mean_field: Any, solvent: Solvent) -> Any:
+    """Put a continuum around a mean field, density fitted or not, with PySCF's radii and 302 or 590 points a sphere."""
+    from pyscf import solvent as models
+
+    if len(_real_atoms(mean_field.mol)) < mean_field.mol.natm:
+        raise BadInputError(
+            "ghost atoms and a solvent do not go together: PySCF would give every ghost a cavity of its own; take the "
+            "counterpoise correction without the solvent"
+        )
+    if solvent.model == "smd":
+        from pyscf.solvent import smd
+
+        if smd.libsolvent is None:
+            raise BadInputError("this PySCF was built without SMD (ENABLE_SMD); use cpcm or iefpcm instead of smd")
+        mean_field = models.SMD(mean_field)
+        mean_field.with_solvent.solvent = SOLVENTS[str(solvent.name)].smd
+        return mean_field
+    mean_field = models.PCM(mean_field)
+    mean_field.with_solvent.method = _PCM_METHODS[solvent.model]
+    mean_field.with_solvent.eps = solvent.epsilon
     return mean_field
 
 
@@ -94,6 +192,10 @@ def run_scf(
     max_memory_mb: int,
     progress: Progress,
     guess: Mapping[str, FloatArray] | None = None,
+    ghosts: Sequence[int] = (),
+    charge: int | None = None,
+    multiplicity: int | None = None,
+    device: Cpu = CPU,
 ) -> ScfResult:
     """Converge the SCF and evaluate what a record holds.
 
@@ -110,37 +212,63 @@ def run_scf(
     progress
         Told after every cycle.
     guess
-        Occupied orbitals to begin with, in this level's basis, as records hold them.
+        Occupied orbitals to begin with, in this level's basis, as records hold them. A singlet whose guess has
+        orbitals of either spin is computed unrestricted, so that its symmetry may stay broken.
+    ghosts, charge, multiplicity
+        As for `build_molecule`.
 
     Raises
     ------
+    BadInputError
+        As `build_molecule` and `build_mean_field`.
     CalculationError
         ``scf_not_converged``, or ``engine_crashed`` for an energy that is not finite.
     """
     begin = time.monotonic()
-    molecule = build_molecule(structure, level, max_memory_mb)
-    mean_field = build_mean_field(molecule, level)
+    molecule = build_molecule(structure, level, max_memory_mb, ghosts, charge, multiplicity)
+    warnings = unusable(guess, molecule)
+    start = None if warnings else guess
+    mean_field = build_mean_field(molecule, level, unrestricted=start is not None and "coefficients_alpha" in start)
     watch = _Watch(progress)
+    mean_field, corrections, stability = _converge_on_grids(mean_field, level, start, watch, device)
+    converged = time.monotonic()
+    result = _describe(mean_field, watch, corrections, stability, warnings)
+    result.seconds.update(scf=converged - begin, properties=time.monotonic() - converged)
+    return result
 
+
+def _converge_on_grids(
+    mean_field: Any, level: KohnSham, guess: Guess | None, watch: "_Watch", device: Cpu
+) -> tuple[Any, list[dict[str, Any]], Stability | None]:
+    """Converge on one grid after the other; the object, the corrections that were needed, and its stability."""
     corrections: list[dict[str, Any]] = []
     stability = None
     density = density_of(mean_field, guess) if guess else None
     for grid in ([level.scf_grid] if level.scf_grid is not None else []) + [level.grid]:
         set_grid(mean_field, grid)
         try:
-            corrections += converge(mean_field, density, watch)
+            corrections += device.converge(mean_field, density, watch)
         except CalculationError as error:
             raise CalculationError(error.outcome, f"{level}: {error}") from error
         if stability is None and (level.stability or corrections):
-            mean_field, stability = stabilise(mean_field)
+            mean_field, stability = stabilise(mean_field, break_symmetry=bool(level.stability))
         density = mean_field.make_rdm1()
-    scf_seconds = time.monotonic() - begin
+    return mean_field, corrections, stability
 
-    begin = time.monotonic()
+
+def _describe(
+    mean_field: Any,
+    watch: "_Watch",
+    corrections: list[dict[str, Any]],
+    stability: Stability | None,
+    warnings: list[str],
+) -> ScfResult:
+    """What a record holds of a converged object."""
+    molecule, density = mean_field.mol, mean_field.make_rdm1()
     energy = float(mean_field.e_tot)
     _require_finite(energy)
-    spin_square = float(mean_field.spin_square()[0]) if molecule.spin else 0.0
-    result = ScfResult(
+    spin_square = float(mean_field.spin_square()[0]) if np.ndim(mean_field.mo_occ) == 2 else 0.0
+    return ScfResult(
         energy=energy,
         components={
             name: float(mean_field.scf_summary[key]) for key, name in _COMPONENTS if key in mean_field.scf_summary
@@ -159,12 +287,10 @@ def run_scf(
         ),
         orbitals=occupied_orbitals(mean_field),
         basis_functions=int(molecule.nao),
-        basis_sha256=basis_hash(molecule._basis),  # noqa: SLF001  (PySCF has no other way to the data it used)
-        warnings=_warnings(structure, spin_square, stability),
-        seconds={"scf": scf_seconds},
+        basis_sha256=basis_hash(molecule._basis, molecule._ecp),  # noqa: SLF001  (no other way to the data it used)
+        warnings=warnings + _warnings(molecule.spin, spin_square, stability),
+        seconds={},
     )
-    result.seconds["properties"] = time.monotonic() - begin
-    return result
 
 
 class _Watch:
@@ -223,13 +349,13 @@ def _frontier(mean_field: Any) -> dict[str, list[float | None]]:
 
 
 def _populations(mean_field: Any, density: Any) -> Charges:
-    """Mulliken and meta-Loewdin charges [e], and spin populations where there is spin."""
+    """Mulliken and meta-Loewdin charges [e], and spin populations of an unrestricted solution."""
     molecule, overlap = mean_field.mol, mean_field.get_ovlp()
     mulliken = mean_field.mulliken_pop(dm=density, s=overlap, verbose=0)[1]
     meta_loewdin = mean_field.mulliken_meta(dm=density, s=overlap, verbose=0)[1]
     charges = {"mulliken": [float(q) for q in mulliken], "meta_loewdin": [float(q) for q in meta_loewdin]}
     spins: dict[str, list[float]] = {}
-    if molecule.spin:
+    if np.ndim(density) == 3:
         difference = density[0] - density[1]
         by_function = np.einsum("ij,ji->i", difference, overlap)
         slices = molecule.aoslice_by_atom()
@@ -251,10 +377,16 @@ def _grid_electrons(mean_field: Any, density: Any) -> float:
     return count
 
 
-def _warnings(structure: Structure, s_squared: float, stability: Stability | None) -> list[str]:
-    exact = (structure.multiplicity**2 - 1) / 4
+def _warnings(unpaired: int, s_squared: float, stability: Stability | None) -> list[str]:
+    """What to know of a solution with so many more spins up than down; a pure state has <S2> = S (S + 1)."""
+    exact = unpaired / 2 * (unpaired / 2 + 1)
     said = []
-    if s_squared - exact > 0.05:
+    if s_squared - exact > _SPIN_EXCESS and not unpaired:
+        said.append(
+            f"<S2> is {s_squared:.3f}: a broken-symmetry singlet, between a pure singlet (0) and a triplet (2), whose "
+            "energy is neither's"
+        )
+    elif s_squared - exact > _SPIN_EXCESS:
         said.append(f"<S2> is {s_squared:.3f}, {s_squared - exact:.3f} above that of a pure spin state")
     if stability is not None and stability.tested and not stability.stable:
         said.append(f"the SCF solution is unstable, also after {stability.rounds} rounds from rotated orbitals")

@@ -7,8 +7,8 @@ written after every gradient: a relaxation that begins again gives geomeTRIC the
 own algebra, and has its Hessian, trust radius and coordinate system back as they were, at the step where it was killed.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,23 +21,27 @@ from geometric.optimize import OPT_STATE, Optimizer
 from geometric.params import OptParams
 from geometric.prepare import parse_constraints
 
+from alkaflow.calculations import Constraint
 from alkaflow.errors import CalculationError
 from alkaflow.levels import Grid, KohnSham
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.structures.symmetry import Operation, symmetrise
 from alkaflow.units import BOHR_ANGSTROM
-from alkaflow.workflows.checkpoint import Checkpoint, load, save
-from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals
-from alkaflow.workflows.ladder import converge
+from alkaflow.workflows.checkpoint import RELAXATION, Checkpoint, load, save
+from alkaflow.workflows.constraints import agreeing, constraint_text
+from alkaflow.workflows.device import CPU, Cpu
+from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals, unusable
 from alkaflow.workflows.progress import Progress
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.stability import Stability, check_stability, stabilise
 
-Judge = Callable[[FloatArray], str | None]
-"""Given positions [Angstrom], None, or a sentence that begins with ``dissociated`` or ``reacted``."""
+Judge = Callable[[FloatArray, bool], str | None]
+"""Given the positions [Angstrom] of each step and whether the relaxation has converged there, None, or a sentence that
+begins with ``dissociated`` or ``reacted``."""
 
 DEFAULT_MAX_STEPS = 200
-_CHECKPOINT = "relaxation"
 _GUESS = "guess:"  # before the names of its arrays in the checkpoint
+_HELD = 1e-4  # bohr or radian; by so much a constraint may be missed at the end
 _SAME = 1e-6  # bohr; a checkpoint that began elsewhere belongs to another relaxation
 _MAX_REBUILDS = 5  # of the coordinate system in a row, without a step between
 _WATCHED = 10  # last energies that say whether a relaxation oscillates
@@ -102,7 +106,8 @@ class RelaxResult:
     energy
         At the final positions [Hartree].
     gradient
-        There [Hartree/bohr], shape=(n_atoms, 3), within the symmetry that was kept, without net force and torque.
+        There [Hartree/bohr], shape=(n_atoms, 3), within the symmetry that was kept, without net force and torque and
+        without what constraints hold.
     max_gradient
         Its largest norm on an atom [Hartree/bohr].
     steps
@@ -119,6 +124,8 @@ class RelaxResult:
         Number of gradients that came from the checkpoint.
     notes
         About checkpoints that could not be used.
+    stability
+        Of the SCF solution at the final positions, where the level asks for it.
     """
 
     positions: FloatArray
@@ -132,6 +139,7 @@ class RelaxResult:
     corrections: list[dict[str, Any]]
     resumed: int
     notes: list[str]
+    stability: Stability | None = None
 
 
 def relax(
@@ -143,7 +151,7 @@ def relax(
     progress: Progress,
     thresholds: Thresholds = THRESHOLDS["gau"],
     max_steps: int = DEFAULT_MAX_STEPS,
-    constraints: str | None = None,
+    constraints: Sequence[Constraint] = (),
     operations: list[Operation] | None = None,
     judge: Judge | None = None,
     guess: Guess | None = None,
@@ -167,9 +175,10 @@ def relax(
     max_steps
         After which it fails. The checkpoint stays: with more steps it continues.
     constraints
-        In the format of geomeTRIC's constraint files (``$freeze``, ``$set``), atoms counted from 1.
+        What to hold.
     operations
-        Symmetry of the start to keep, as `find_operations` returns it: gradients and steps are projected.
+        Symmetry of the start to keep, as `find_operations` returns it: gradients and steps are projected. Of it, what
+        the constraints have too.
     judge
         Ends the relaxation when a geometry is no longer what was meant.
     guess
@@ -181,7 +190,7 @@ def relax(
         ``relaxation_not_converged``, ``dissociated``, ``reacted``, ``engine_crashed`` for an energy or gradient that
         is not finite, or what `evaluate` raises.
     """
-    group = operations or []
+    group = agreeing(operations or [], constraints)
     history = _History(structure, evaluate, directory, fingerprint, progress, group, judge)
     history.guess = guess if history.guess is None else history.guess
     start = structure.positions / BOHR_ANGSTROM
@@ -192,7 +201,9 @@ def relax(
     _drive(optimiser)
     if optimiser.state != OPT_STATE.CONVERGED:
         raise CalculationError("relaxation_not_converged", _failure(optimiser, history, thresholds, max_steps))
-    return history.result(optimiser.X.reshape(-1, 3), optimiser.gradx.reshape(-1, 3), int(optimiser.Iteration))
+    final = optimiser.X.reshape(-1, 3)
+    history.judge(final, converged=True)
+    return history.result(final, optimiser.free_gradient(), int(optimiser.Iteration))
 
 
 def _drive(optimiser: "_Optimiser") -> None:
@@ -216,15 +227,22 @@ def _optimiser(
     directory: Path,
     thresholds: Thresholds,
     max_steps: int,
-    constraints: str | None,
+    constraints: Sequence[Constraint],
 ) -> "_Optimiser":
     molecule = geometric.molecule.Molecule()
     molecule.elem = list(structure.symbols)
     molecule.xyzs = [np.array(structure.positions)]
     molecule.build_topology()
-    targets, values = parse_constraints(molecule, constraints) if constraints else (None, [None])
+    targets, values = parse_constraints(molecule, constraint_text(constraints)) if constraints else (None, [None])
+    # The older way to build coordinates (conmethod 0) lets frozen atoms take forces from free ones: it ends elsewhere.
     coordinates = DelocalizedInternalCoordinates(
-        molecule, build=True, connect=False, addcart=False, constraints=targets, cvals=values[0]
+        molecule,
+        build=True,
+        connect=False,
+        addcart=False,
+        constraints=targets,
+        cvals=values[0],
+        conmethod=1 if constraints else 0,
     )
     settings = OptParams(
         convergence_energy=thresholds.energy,
@@ -233,8 +251,9 @@ def _optimiser(
         convergence_drms=thresholds.rms_step * BOHR_ANGSTROM,
         convergence_dmax=thresholds.max_step * BOHR_ANGSTROM,
         maxiter=max_steps,
-        # On a grid a molecule feels a small net force; a frozen atom may hold a real one.
-        subfrctor=1 if constraints else 2,
+        # On a grid a molecule feels a small net force and torque; frozen atoms may hold real ones.
+        subfrctor=0 if any(each.kind == "freeze" for each in constraints) else 2,
+        convergence_cmax=_HELD,
     )
     start = structure.positions.ravel() / BOHR_ANGSTROM
     return _Optimiser(start, molecule, coordinates, _Answers(molecule, history), str(directory), settings, history)
@@ -255,6 +274,12 @@ class _Optimiser(Optimizer):  # type: ignore[misc]
     ) -> None:
         super().__init__(start, molecule, coordinates, engine, directory, settings, print_info=False)
         self._history = history
+
+    def free_gradient(self) -> FloatArray:
+        """The gradient [Hartree/bohr], shape=(n_atoms, 3), without what constraints hold."""
+        held = self.IC.haveConstraints()
+        gradient: FloatArray = self.IC.calcGradProj(self.X, self.gradx) if held else self.gradx
+        return gradient.reshape(-1, 3)
 
     def newCartesian(self, dy: FloatArray) -> None:  # noqa: N802  (geomeTRIC's name)
         """Take a step in internal coordinates; all else in `step` follows from the positions it leads to."""
@@ -302,7 +327,7 @@ class _History:
         self.energies: list[float] = []
         self.guess: Guess | None = None
         self.corrections: list[dict[str, Any]] = []
-        checkpoint, self.notes = load(directory, fingerprint, _CHECKPOINT)
+        checkpoint, self.notes = load(directory, fingerprint, RELAXATION)
         if checkpoint is not None:
             self._restore(checkpoint, structure.positions / BOHR_ANGSTROM)
         self.resumed = len(self.energies)
@@ -332,10 +357,15 @@ class _History:
             self._compute(positions)
             self._save()
         self._answered = number + 1
-        if self._judge is not None and number > 0 and (verdict := self._judge(positions * BOHR_ANGSTROM)):
-            outcome = "dissociated" if verdict.startswith("dissociated") else "reacted"
-            raise CalculationError(outcome, f"after {number} relaxation steps: {verdict}")
+        if number > 0:
+            self.judge(positions, converged=False)
         return Evaluation(self.energies[number], self._gradients[number])
+
+    def judge(self, positions: FloatArray, converged: bool) -> None:
+        """Let the judge see positions [bohr]."""
+        if self._judge is not None and (verdict := self._judge(positions * BOHR_ANGSTROM, converged)):
+            outcome = "dissociated" if verdict.startswith("dissociated") else "reacted"
+            raise CalculationError(outcome, f"after {self._answered - 1} relaxation steps: {verdict}")
 
     def _compute(self, positions: FloatArray) -> None:
         found = self._evaluate(positions, self.guess)
@@ -361,7 +391,7 @@ class _History:
             "energies": np.array(self.energies),
             **{_GUESS + name: array for name, array in (self.guess or {}).items()},
         }
-        save(self._directory, Checkpoint(self._fingerprint, {"corrections": self.corrections}, arrays), _CHECKPOINT)
+        save(self._directory, Checkpoint(self._fingerprint, {"corrections": self.corrections}, arrays), RELAXATION)
 
     def result(self, positions: FloatArray, gradient: FloatArray, steps: int) -> RelaxResult:
         """The end, at positions [bohr] with a gradient [Hartree/bohr]."""
@@ -390,13 +420,17 @@ def run_relaxation(
     *,
     thresholds: Thresholds = THRESHOLDS["gau"],
     max_steps: int = DEFAULT_MAX_STEPS,
-    constraints: str | None = None,
+    constraints: Sequence[Constraint] = (),
     operations: list[Operation] | None = None,
     judge: Judge | None = None,
     grid_response: bool = False,
     guess: Guess | None = None,
+    device: Cpu = CPU,
 ) -> RelaxResult:
     """Relax at a Kohn-Sham level, on the grid ``level.scf_grid`` or else ``level.grid``; see `relax`.
+
+    Where the level asks for stability, the solution that the process begins with is left for a lower one where it is
+    unstable, and that at the final positions is tested.
 
     Parameters
     ----------
@@ -408,15 +442,27 @@ def run_relaxation(
         See `KohnShamGradient`.
     guess
         Occupied orbitals in this level's basis to begin with.
+    device
+        Where SCF cycles and gradients are computed.
 
     Raises
     ------
     CalculationError
         As `relax`, and ``scf_not_converged``.
     """
-    return relax(
+    surface = KohnShamGradient(
         structure,
-        KohnShamGradient(structure, level, max_memory_mb, progress, grid_response=grid_response),
+        level,
+        max_memory_mb,
+        progress,
+        grid_response=grid_response,
+        stabilised=bool(level.stability),
+        device=device,
+    )
+    notes = unusable(guess, surface.mean_field.mol)
+    result = relax(
+        structure,
+        surface,
         directory=directory,
         fingerprint=fingerprint,
         progress=progress,
@@ -425,8 +471,13 @@ def run_relaxation(
         constraints=constraints,
         operations=operations,
         judge=judge,
-        guess=guess,
+        guess=None if notes else guess,
     )
+    result = replace(result, notes=notes + result.notes)
+    if not level.stability:
+        return result
+    surface.converge(result.positions / BOHR_ANGSTROM, result.guess or None)
+    return replace(result, stability=check_stability(surface.mean_field))
 
 
 class KohnShamGradient:
@@ -434,7 +485,8 @@ class KohnShamGradient:
 
     The guess holds what a record does: ``coefficients_S``, ``energies_S`` [Hartree] and ``occupations_S`` of the
     occupied orbitals, for S ``restricted``, or ``alpha`` and ``beta``. At a new geometry they are orthonormalised
-    (Loewdin) and handed to PySCF with the density, so that density fitting builds exchange from them.
+    (Loewdin) and handed to PySCF with the density, so that density fitting builds exchange from them. A singlet whose
+    guess has ``alpha`` and ``beta`` is unrestricted: its spins keep the broken symmetry that they begin with.
 
     Parameters
     ----------
@@ -451,6 +503,10 @@ class KohnShamGradient:
     grid_response
         Whether gradients contain the derivatives of the grid's weights, as those of an energy on a small grid should;
         PySCF's default is no. It has none for meta-GGAs.
+    stabilised
+        Whether the first solution is tested and left for a lower one where it is unstable.
+    device
+        Where SCF cycles and gradients are computed.
 
     Attributes
     ----------
@@ -469,33 +525,44 @@ class KohnShamGradient:
         *,
         grid: Grid | None = None,
         grid_response: bool = False,
+        stabilised: bool = False,
+        device: Cpu = CPU,
     ) -> None:
-        self._level, self._progress, self._grid_response = level, progress, grid_response
+        self._device = device
+        self._structure, self._level, self._max_memory_mb = structure, level, max_memory_mb
+        self._progress, self._grid_response, self._unstabilised = progress, grid_response, stabilised
+        self._grid = next(g for g in (grid, level.scf_grid, level.grid) if g is not None)
         self.cycles = 0
-        self.mean_field = build_mean_field(build_molecule(structure, level, max_memory_mb), level)
-        chosen = next(g for g in (grid, level.scf_grid, level.grid) if g is not None)
-        if isinstance(chosen, int):
-            self.mean_field.grids.level = chosen
-        else:
-            self.mean_field.grids.atom_grid = tuple(chosen)
+        self._build(unrestricted=structure.multiplicity > 1)
+
+    def _build(self, unrestricted: bool) -> None:
+        self._unrestricted = unrestricted
+        molecule = build_molecule(self._structure, self._level, self._max_memory_mb)
+        self.mean_field = build_mean_field(molecule, self._level, unrestricted)
+        set_grid(self.mean_field, self._grid)
 
     def __call__(self, positions: FloatArray, guess: Guess | None) -> Evaluation:
         """Converge the SCF at positions [bohr] and differentiate its energy."""
         corrections = self.converge(positions, guess)
-        gradients = self.mean_field.nuc_grad_method()
-        gradients.grid_response = self._grid_response
-        gradient: FloatArray = np.asarray(gradients.kernel(), dtype=float)
+        if self._unstabilised:
+            self._unstabilised = False
+            self.mean_field, _ = stabilise(self.mean_field, break_symmetry=True)
+            self._unrestricted = np.ndim(self.mean_field.mo_occ) == 2
+        gradient = self._device.gradient(self.mean_field, self._grid_response)
         return Evaluation(float(self.mean_field.e_tot), gradient, occupied_orbitals(self.mean_field), corrections)
 
     def converge(self, positions: FloatArray, guess: Guess | None) -> list[dict[str, Any]]:
         """Converge the SCF at positions [bohr]; returns what had to be tried."""
+        unrestricted = self._structure.multiplicity > 1 or (guess is not None and "coefficients_alpha" in guess)
+        if unrestricted != self._unrestricted:
+            self._build(unrestricted)
         mean_field = self.mean_field
         mean_field.mol.set_geom_(positions, unit="Bohr")
         mean_field.reset(mean_field.mol)
         self.cycles = 0
         density = density_of(mean_field, guess) if guess else mean_field.get_init_guess()
         try:
-            return converge(mean_field, density, self._watch)
+            return self._device.converge(mean_field, density, self._watch)
         except CalculationError as error:
             raise CalculationError(error.outcome, f"{self._level}: {error}") from error
 
@@ -511,7 +578,7 @@ def largest(gradient: FloatArray) -> float:
 
 def _failure(optimiser: "_Optimiser", history: _History, thresholds: Thresholds, max_steps: int) -> str:
     """Why a relaxation has not converged, for the user."""
-    gradient = largest(optimiser.gradx.reshape(-1, 3))
+    gradient = largest(optimiser.free_gradient())
     ended = f"no convergence in {max_steps} steps"
     if optimiser.state != OPT_STATE.FAILED:
         ended = f"no coordinate system served after {optimiser.Iteration} steps"

@@ -1,5 +1,6 @@
 """Whether a converged Kohn-Sham solution is a minimum, by the orbital Hessian, and what to do where it is not.
 
+Where spins may differ, a restricted singlet that is unstable in that direction is left for the broken-symmetry one.
 Seeger, Pople, J. Chem. Phys. 66, 3045 (1977), doi 10.1063/1.434318; Bauernschmitt, Ahlrichs, J. Chem. Phys. 104, 9047
 (1996), doi 10.1063/1.471637. The Hessian is that of a new object made from the orbitals: one that a dynamic level
 shift has touched gives a wrong one (github.com/pyscf/pyscf, issue 3063).
@@ -22,6 +23,7 @@ _ACCURACY = 1e-4
 _CYCLES = 60
 _SPACE = 30
 _SAME_ENERGY = 1e-6  # Hartree
+_TURN = np.pi / 4  # radian; by so much a bonding and its antibonding orbital mix to leave one electron on either atom
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Stability:
         No rotation of the orbitals within the object's spin symmetry lowers the energy; False where not tested.
     external_stable
         For a restricted singlet, whether it stays one when the spins may differ; None for others.
+    broken_symmetry
+        Whether a restricted singlet was left for one with different orbitals for the two spins.
     rounds
         How often the SCF was repeated from rotated orbitals.
     lowering
@@ -49,6 +53,7 @@ class Stability:
     tested: bool
     stable: bool
     external_stable: bool | None = None
+    broken_symmetry: bool = False
     rounds: int = 0
     lowering: float = 0.0
     eigenvalue: float | None = None
@@ -57,26 +62,32 @@ class Stability:
 
 def check_stability(mean_field: Any) -> Stability:
     """Test a converged RKS or UKS object, density fitted or not; it is left as it is."""
-    return _test(clean_copy(mean_field))[0]
+    return _test(clean_copy(mean_field)).stability
 
 
-def stabilise(mean_field: Any, converge: Callable[..., Any] = converge_scf, rounds: int = 3) -> tuple[Any, Stability]:
+def stabilise(
+    mean_field: Any, converge: Callable[..., Any] = converge_scf, rounds: int = 3, break_symmetry: bool = False
+) -> tuple[Any, Stability]:
     """Repeat an SCF from rotated orbitals until it is stable, or for so many rounds.
 
     Parameters
     ----------
     mean_field
-        A converged RKS or UKS object; it takes the lowest solution that is found.
+        A converged RKS or UKS object; it takes the lowest solution that is found within its spin symmetry.
     converge
         Converges the object from a density, ``converge(mean_field, density)``; `ladder.converge` or one like it.
     rounds
-        How often at most.
+        How often at most; as often again where the symmetry of spins is broken.
+    break_symmetry
+        Whether a restricted singlet that is unstable towards different orbitals for the two spins is left for an
+        unrestricted one; before any instability within its own symmetry, which leads to ionic states.
 
     Returns
     -------
     tuple
         The object, and what is known about its solution; ``stable`` is False where the rounds were not enough or
-        the SCF found nothing lower.
+        the SCF found nothing lower. A new unrestricted object of the same settings where the symmetry was broken;
+        ``external_stable`` is False where it should have been broken and nothing lower was found.
 
     Raises
     ------
@@ -84,16 +95,45 @@ def stabilise(mean_field: Any, converge: Callable[..., Any] = converge_scf, roun
         ``engine_crashed``, from the SCF. One that does not converge leaves the object at the solution before.
     """
     first = float(mean_field.e_tot)
-    found, rotated = _test(clean_copy(mean_field))
+    found, done = _test(clean_copy(mean_field)), 0
+    if not (break_symmetry and found.rotated_by_spin is not None):
+        found, done = _repeat(mean_field, converge, rounds, found)
+    broken = False
+    if break_symmetry and found.rotated_by_spin is not None:
+        before = (mean_field.mo_coeff, mean_field.mo_occ, float(mean_field.e_tot))
+        unrestricted = mean_field.to_uks()  # shares the grid, the fitted integrals and what is noted of the energy
+        broken = _descend(unrestricted, converge, found.rotated_by_spin)
+        done += 1
+        if broken:
+            mean_field = unrestricted
+            found, more = _repeat(mean_field, converge, rounds, _test(clean_copy(mean_field)))
+            done += more
+        else:
+            adopt_orbitals(mean_field, *before)
+    lowering = max(0.0, first - float(mean_field.e_tot))
+    return mean_field, replace(found.stability, broken_symmetry=broken, rounds=done, lowering=lowering)
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A solution, and orbitals rotated out of it: within its spin symmetry, and by spin; None where it is stable."""
+
+    stability: Stability
+    rotated: Any = None
+    rotated_by_spin: Any = None
+
+
+def _repeat(mean_field: Any, converge: Callable[..., Any], rounds: int, found: _Tested) -> tuple[_Tested, int]:
+    """Descend within the object's spin symmetry; what is known in the end, and after how many rounds."""
     done = 0
-    while rotated is not None and done < rounds:
+    while found.rotated is not None and done < rounds:
         done += 1
         before = (mean_field.mo_coeff, mean_field.mo_occ, float(mean_field.e_tot))
-        if not _descend(mean_field, converge, rotated):
+        if not _descend(mean_field, converge, found.rotated):
             adopt_orbitals(mean_field, *before)
             break
-        found, rotated = _test(clean_copy(mean_field))
-    return mean_field, replace(found, rounds=done, lowering=max(0.0, first - float(mean_field.e_tot)))
+        found = _test(clean_copy(mean_field))
+    return found, done
 
 
 def _descend(mean_field: Any, converge: Callable[..., Any], rotated: Any) -> bool:
@@ -122,8 +162,14 @@ def _descend(mean_field: Any, converge: Callable[..., Any], rotated: Any) -> boo
 
 
 def clean_copy(mean_field: Any) -> Any:
-    """Return a new object with the molecule, functional, grid, fitted integrals and orbitals of another."""
+    """Return a new object with the molecule, functional, grid, fitted integrals, solvent and orbitals of another.
+
+    A solvent follows the rotations of an unrestricted object's orbitals, in equilibrium with them. Around a restricted
+    one its reaction field is that of the orbitals as they are: no density changes when a singlet becomes a triplet,
+    and PySCF has one response for that and for rotations within the singlet, where the Hessian is then too high.
+    """
     from pyscf import dft
+    from pyscf.solvent._attach_solvent import _for_scf
 
     unrestricted = np.ndim(mean_field.mo_occ) == 2
     clean = dft.UKS(mean_field.mol) if unrestricted else dft.RKS(mean_field.mol)
@@ -131,6 +177,9 @@ def clean_copy(mean_field: Any) -> Any:
     if getattr(mean_field, "with_df", None):
         clean = clean.density_fit(with_df=mean_field.with_df)
         clean.only_dfj = mean_field.only_dfj
+    if getattr(mean_field, "with_solvent", None):
+        clean = _for_scf(clean, mean_field.with_solvent.copy())
+        clean.with_solvent.equilibrium_solvation = unrestricted
     clean.grids, clean.nlcgrids = mean_field.grids, mean_field.nlcgrids
     clean.conv_tol, clean.conv_tol_grad = mean_field.conv_tol, mean_field.conv_tol_grad
     clean.mo_coeff, clean.mo_occ, clean.mo_energy = mean_field.mo_coeff, mean_field.mo_occ, mean_field.mo_energy
@@ -138,28 +187,40 @@ def clean_copy(mean_field: Any) -> Any:
     return clean
 
 
-def _test(clean: Any) -> tuple[Stability, Any]:
-    """What is known, and the orbitals rotated along the lowest eigenvector where they are unstable."""
+def _test(clean: Any) -> _Tested:
+    """What is known, and the orbitals rotated along the lowest eigenvectors where they are unstable.
+
+    Towards different spins so far that the pair of orbitals that mixes most is wholly mixed. The lowest mode turns all
+    pairs of a stretched multiple bond at once, with spins parallel on each atom as Hund's rule wants; a step along a
+    part of them can end in a minimum where they are not.
+    """
     solver = clean.newton()
     fock = clean.get_fock(dm=clean.make_rdm1())
     _, product, diagonal = solver.gen_g_hop(clean.mo_coeff, clean.mo_occ, fock)
     if not diagonal.size:
-        return Stability(tested=True, stable=True), None
+        return _Tested(Stability(tested=True, stable=True))
     value, vector, done = _lowest(lambda x: 2 * product(x), 2 * diagonal)
     result = Stability(tested=done, stable=done and value > _THRESHOLD, eigenvalue=value)
-    if np.ndim(clean.mo_occ) == 1:
-        triplet, triplet_diagonal = _towards_different_spins(clean, fock)
-        external, _, external_done = _lowest(triplet, triplet_diagonal)
-        result = replace(
-            result,
-            tested=done and external_done,
-            external_stable=external > _THRESHOLD,
-            external_eigenvalue=external,
-        )
-    if value > _THRESHOLD:
-        return result, None
-    rotation = solver.update_rotate_matrix(vector, clean.mo_occ, mo_coeff=clean.mo_coeff)
-    return result, solver.rotate_mo(clean.mo_coeff, rotation)
+
+    def turned(by: FloatArray) -> FloatArray:
+        rotation = solver.update_rotate_matrix(by, clean.mo_occ, mo_coeff=clean.mo_coeff)
+        return np.asarray(solver.rotate_mo(clean.mo_coeff, rotation))
+
+    rotated = turned(vector) if value <= _THRESHOLD else None
+    if np.ndim(clean.mo_occ) == 2:
+        return _Tested(result, rotated)
+    external, mode, external_done = _lowest(*_towards_different_spins(clean, fock))
+    result = replace(
+        result,
+        tested=done and external_done,
+        external_stable=external > _THRESHOLD,
+        external_eigenvalue=external,
+    )
+    if external > _THRESHOLD:
+        return _Tested(result, rotated)
+    pairs = mode.reshape(-1, np.count_nonzero(clean.mo_occ))
+    whole = _TURN / np.linalg.norm(pairs, 2) * mode
+    return _Tested(result, rotated, np.array([turned(whole), turned(-whole)]))
 
 
 def _towards_different_spins(clean: Any, fock: FloatArray) -> tuple[Callable[[FloatArray], FloatArray], FloatArray]:

@@ -5,10 +5,12 @@ several doublets within a tenth of an eV, and which one an SCF ends in is decide
 PySCF's guess, densities of the fragments as neutral and with electrons of the guests on the host, and the lowest of
 what these give with its singly occupied orbital exchanged for empty ones, held by maximum overlap (Gilbert, Besley,
 Gill, J. Phys. Chem. A 112, 13164 (2008)) and then released. A singlet is sought restricted and with broken symmetry.
+What is lowest then is tested for stability: on a symmetric structure all starts can lead to the same saddle point.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations, product
 from typing import Any
 
@@ -20,6 +22,7 @@ from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows.ladder import RUNGS, converge, projected_density
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.stability import stabilise
 
 Report = Callable[..., None]
 """Takes stage, step and energy [Hartree], as `Progress.report` does."""
@@ -113,6 +116,7 @@ def search_states(
         search.mix_frontier()
     for k in range(swaps):
         search.swap(k)
+    search.settle()
     return search.distinct()
 
 
@@ -218,7 +222,7 @@ class _Search:
     def _orbitals_alone(self, part: Fragment) -> list[FloatArray]:
         """Occupied orbitals of a fragment alone, by spin."""
         atoms = list(part.atoms)
-        if self._structure.numbers[atoms].sum() == part.charge:  # a bare proton
+        if self._molecule.atom_charges()[atoms].sum() == part.charge:  # a bare proton; core potentials count as cores
             slices = self._molecule.aoslice_by_atom()
             return [np.zeros((sum(slices[atom, 3] - slices[atom, 2] for atom in atoms), 0))] * 2
         alone = Structure(
@@ -277,6 +281,21 @@ class _Search:
         name = "LUMO" if k == 0 else f"LUMO+{k}"
         self._converge(f"{'SOMO' if self._restricted is None else 'HOMO'} to {name}", self._unrestricted, density)
 
+    def settle(self) -> None:
+        """Leave the lowest state where it is unstable."""
+        lowest = self._lowest()
+        mean_field = self._restricted if lowest.restricted else self._unrestricted
+        again = partial(converge, rungs=_SEARCH_RUNGS)
+        try:
+            again(mean_field, lowest.density)
+        except CalculationError as error:
+            if error.outcome != "scf_not_converged":
+                raise
+            return
+        mean_field, found = stabilise(mean_field, again, break_symmetry=True)
+        if found.lowering > _SAME_ENERGY:
+            self._add("rotated out of the lowest", mean_field)
+
     def _singly_occupied(self, coefficients: FloatArray, occupations: FloatArray) -> int | None:
         """The highest of the spin-up orbitals that overlap least with the occupied ones of spin down."""
         up, down = coefficients[0], coefficients[1][:, occupations[1] > 0]
@@ -305,6 +324,9 @@ class _Search:
             if error.outcome != "scf_not_converged":
                 raise
             return
+        self._add(label, mean_field)
+
+    def _add(self, label: str, mean_field: Any) -> None:
         state = self._describe(label, mean_field)
         self.states.append(state)
         if self._report is not None:
@@ -331,12 +353,13 @@ class _Search:
         )
 
     def distinct(self) -> list[State]:
-        """States by energy, each once."""
+        """States by energy, each once; a restricted one stays so where unrestricted starts fell back to it."""
         kept: list[State] = []
         for state in sorted(self.states, key=lambda s: s.energy):
             for k, other in enumerate(kept):
                 if state.energy - other.energy < _SAME_ENERGY and self._same_density(state, other):
-                    kept[k] = replace(other, starts=other.starts + state.starts)
+                    first, second = (state, other) if state.restricted and not other.restricted else (other, state)
+                    kept[k] = replace(first, starts=first.starts + second.starts)
                     break
             else:
                 kept.append(state)

@@ -4,21 +4,33 @@ import io
 import resource
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alkaflow.calculations import CalculationInput
+from alkaflow.errors import CalculationError
 from alkaflow.files import sha256_of, write_atomically
 from alkaflow.levels import KohnSham, Xtb
 from alkaflow.records import Convergence, FileReference, Provenance, Record, formula_of
 from alkaflow.workflows.task import GUESS_FILE, ORBITAL_FILE, Task
 
-ORBITAL_FORMAT = "npz: coefficients (functions, occupied), energies [Hartree], occupations, by spin"
+if TYPE_CHECKING:
+    from alkaflow.workflows.device import Cpu
+    from alkaflow.workflows.pyscf_engine import ScfResult
+    from alkaflow.workflows.states import State
 
-CHEAP = {"basis": "6-31g", "basis_of_element": {}, "grid": 1, "scf_grid": None, "energy_threshold": 1e-7}
-"""What a search of electronic states takes instead of its level's own."""
+ORBITAL_FORMAT = "npz: coefficients (functions, occupied), energies [Hartree], occupations, by spin"
+HESSIAN_FORMAT = f"{ORBITAL_FORMAT}; hessian [Hartree/bohr^2]"
+
+CHEAP = {"grid": 1, "scf_grid": None, "energy_threshold": 1e-7, "solvent": None}
+CHEAP_BASIS = "6-31g"
+"""What a search of electronic states takes instead of its level's own; elements keep their core potentials."""
+
+_STATES = "states"  # name of the checkpoint of a search
 
 _PACKAGES = ("alkaflow", "numpy", "scipy", "ase", "pyscf", "pyscf-dispersion", "geometric", "tblite")
 
@@ -31,7 +43,10 @@ def run_task(task: Task, directory: Path) -> Record:
     from alkaflow.workflows.progress import Progress
 
     given = task.calculation
-    structure = Structure(given.symbols, np.array(task.positions), given.charge, given.multiplicity)
+    if given.ghosts:  # charge and multiplicity are of the rest, and need not be possible for all atoms
+        structure = Structure(given.symbols, np.array(task.positions), given.charge)
+    else:
+        structure = Structure(given.symbols, np.array(task.positions), given.charge, given.multiplicity)
     progress = Progress(directory)
     common: dict[str, Any] = {
         "id": given.id,
@@ -40,20 +55,26 @@ def run_task(task: Task, directory: Path) -> Record:
         "level": str(given.level),
         "level_of_theory": given.level,
         "parent": given.parent,
-        "formula": formula_of(given.symbols),
+        "formula": formula_of(given.real_symbols),
         "symbols": list(given.symbols),
+        "ghosts": list(given.ghosts) if given.ghosts else None,
         "charge": given.charge,
         "multiplicity": given.multiplicity,
     }
     begin = time.monotonic()
+    device = None
     if isinstance(given.level, Xtb):
         found = _run_xtb(structure, given, progress)
-    elif given.step == "relax" and len(structure) > 1:
-        found = _run_relaxation(structure, task, progress, directory)
+    elif given.step == "frequencies":
+        found = _run_frequencies(structure, task, progress, directory)
     else:
-        found = _run_scf(structure, task, progress, directory)
+        from alkaflow.workflows.device import get_device
+
+        device = get_device(task.device)
+        run = _run_relaxation if given.step == "relax" and len(structure) > 1 else _run_scf
+        found = run(structure, task, progress, directory, device)
     seconds = {"total": time.monotonic() - begin, **found.pop("seconds", {})}
-    return Record.model_validate(common | found | {"provenance": _provenance(task, seconds)})
+    return Record.model_validate(common | found | {"provenance": _provenance(task, seconds, device)})
 
 
 def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str, Any]:
@@ -61,6 +82,8 @@ def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str
 
     if not isinstance(given.level, Xtb):
         raise TypeError(given.level)
+    if given.step == "frequencies":
+        raise CalculationError("bad_input", f"frequencies are computed at Kohn-Sham levels, not at {given.level}")
     relax = given.step == "relax"
     result = run_xtb(structure, given.level, relax, progress)
     return {
@@ -74,36 +97,40 @@ def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str
     }
 
 
-def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
+def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, device: "Cpu") -> dict[str, Any]:
     from alkaflow.structures.graph import BondGraph
     from alkaflow.structures.symmetry import EXACT, find_operations
     from alkaflow.units import BOHR_ANGSTROM, HARTREE_EV
     from alkaflow.workflows.basis import basis_hash
     from alkaflow.workflows.checkpoint import fingerprint_of
-    from alkaflow.workflows.drift import drifted_apart
+    from alkaflow.workflows.drift import SameCompound
     from alkaflow.workflows.pyscf_engine import build_molecule
     from alkaflow.workflows.relaxation import DEFAULT_MAX_STEPS, THRESHOLDS, run_relaxation
 
-    level = task.calculation.level
+    given = task.calculation
+    level = given.level
     if isinstance(level, Xtb):
         raise TypeError(level)
     states: list[Any] = []
     guess = _guess(structure, level, task, directory)
-    if level.states and task.calculation.fragments and structure.multiplicity > 1:
-        guess, states = _lowest_state(structure, level, task, progress)
+    if level.states and given.fragments and any(part.multiplicity > 1 for part in given.fragments):
+        guess, states = _lowest_state(structure, level, task, progress, task.checkpoints or directory)
     result = run_relaxation(
         structure,
         level,
         task.memory_mb,
         progress,
         task.checkpoints or directory,
-        fingerprint_of(task.calculation),
+        fingerprint_of(given),
         thresholds=THRESHOLDS[level.convergence or "gau"],
         max_steps=level.max_steps or DEFAULT_MAX_STEPS,
+        constraints=given.constraints or (),
         operations=find_operations(BondGraph(structure), EXACT),
-        judge=drifted_apart,
+        judge=SameCompound(structure, given.fragments or ()),
         guess=guess,
+        device=device,
     )
+    stability = asdict(result.stability) if result.stability else None
     molecule = build_molecule(structure, level, task.memory_mb)
     return {
         "start_positions_angstrom": structure.positions.tolist(),
@@ -111,16 +138,17 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path) 
         "energy_hartree": result.energy,
         "energies_along_relaxation": result.energies,
         "basis_functions": int(molecule.nao),
-        "basis_sha256": basis_hash(molecule._basis),  # noqa: SLF001  (PySCF has no other way to the data it used)
+        "basis_sha256": basis_hash(molecule._basis, molecule._ecp),  # noqa: SLF001  (no other way to the data it used)
         "convergence": Convergence(
             cycles=result.steps,
             max_force=result.max_gradient * HARTREE_EV / BOHR_ANGSTROM,
             symmetry_operations=result.operations,
             corrections=result.corrections,
+            stability=stability,
         ),
         "orbitals": _write_orbitals(dict(result.guess), directory) if result.guess else None,
         "states": states,
-        "warnings": result.notes,
+        "warnings": result.notes + judge_stability(level, stability),
     }
 
 
@@ -140,22 +168,27 @@ def _guess(structure: Any, level: KohnSham, task: Task, directory: Path) -> dict
     return orbitals_in_basis(orbitals, before, now)
 
 
-def _lowest_state(structure: Any, level: KohnSham, task: Task, progress: Any) -> tuple[dict[str, Any], list[Any]]:
-    """Orbitals of the lowest state that a search at a cheap level finds, and all of its states."""
+def _lowest_state(
+    structure: Any, level: KohnSham, task: Task, progress: Any, checkpoints: Path
+) -> tuple[dict[str, Any], list[Any]]:
+    """Orbitals of the lowest state that a search at a cheap level finds, and all of its states.
+
+    A finished search is kept with the checkpoints, so that a calculation that begins again does not repeat it.
+    """
     from alkaflow.records import ElectronicState
+    from alkaflow.workflows.basis import with_smaller_basis
+    from alkaflow.workflows.checkpoint import Checkpoint, fingerprint_of, load, save
     from alkaflow.workflows.guess import orbitals_in_basis
     from alkaflow.workflows.pyscf_engine import build_molecule
     from alkaflow.workflows.states import search_states
 
-    cheap = level.model_copy(update=CHEAP)
+    fingerprint = fingerprint_of(task.calculation)
+    if (before := load(checkpoints, fingerprint, _STATES).checkpoint) is not None:
+        return dict(before.arrays), [ElectronicState.model_validate(state) for state in before.values["states"]]
+    cheap = with_smaller_basis(level.model_copy(update=CHEAP), CHEAP_BASIS, structure.symbols)
     states = search_states(structure, cheap, task.calculation.fragments or (), task.memory_mb, progress.report)
-    orbitals: dict[str, Any] = {}
-    for spin, orbital, occupation in zip(("alpha", "beta"), states[0].coefficients, states[0].occupations, strict=True):
-        orbitals |= {
-            f"coefficients_{spin}": orbital[:, occupation > 0],
-            f"occupations_{spin}": occupation[occupation > 0],
-        }
     molecules = (build_molecule(structure, each, task.memory_mb) for each in (cheap, level))
+    orbitals = orbitals_in_basis(orbitals_of(states[0]), *molecules)
     found = [
         ElectronicState(
             label=state.label,
@@ -166,16 +199,65 @@ def _lowest_state(structure: Any, level: KohnSham, task: Task, progress: Any) ->
         )
         for state in states
     ]
-    return orbitals_in_basis(orbitals, *molecules), found
+    values = {"states": [state.model_dump() for state in found]}
+    save(checkpoints, Checkpoint(fingerprint, values, orbitals), _STATES)
+    return orbitals, found
 
 
-def _run_scf(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
+def orbitals_of(state: "State") -> dict[str, Any]:
+    """Occupied orbitals of a state as records hold them, without the columns that fill up the shorter spin."""
+    if state.restricted:
+        return {"coefficients_restricted": state.coefficients, "occupations_restricted": state.occupations}
+    orbitals = {}
+    for spin, orbital, occupation in zip(("alpha", "beta"), state.coefficients, state.occupations, strict=True):
+        orbitals[f"coefficients_{spin}"] = orbital[:, occupation > 0]
+        orbitals[f"occupations_{spin}"] = occupation[occupation > 0]
+    return orbitals
+
+
+def _run_scf(structure: Any, task: Task, progress: Any, directory: Path, device: "Cpu") -> dict[str, Any]:
     from alkaflow.workflows.pyscf_engine import run_scf
+
+    given = task.calculation
+    level = given.level
+    if isinstance(level, Xtb):
+        raise TypeError(level)
+    result = run_scf(
+        structure,
+        level,
+        task.memory_mb,
+        progress,
+        _guess(structure, level, task, directory),
+        ghosts=given.ghosts or (),
+        charge=given.charge,
+        multiplicity=given.multiplicity,
+        device=device,
+    )
+    return _described(structure, level, result, directory)
+
+
+def _run_frequencies(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
+    from alkaflow.workflows.checkpoint import fingerprint_of
+    from alkaflow.workflows.frequencies import find_vibrations
 
     level = task.calculation.level
     if isinstance(level, Xtb):
         raise TypeError(level)
-    result = run_scf(structure, level, task.memory_mb, progress, _guess(structure, level, task, directory))
+    result, vibrations, notes = find_vibrations(
+        structure,
+        level,
+        task.memory_mb,
+        progress,
+        task.checkpoints or directory,
+        fingerprint_of(task.calculation),
+        _guess(structure, level, task, directory),
+    )
+    fields = _described(structure, level, result, directory)
+    return fields | {"vibrations": vibrations, "warnings": fields["warnings"] + notes}
+
+
+def _described(structure: Any, level: KohnSham, result: "ScfResult", directory: Path) -> dict[str, Any]:
+    """What a record holds of an SCF; its orbitals go to a file."""
     return {
         "positions_angstrom": structure.positions.tolist(),
         "energy_hartree": result.energy,
@@ -188,9 +270,38 @@ def _run_scf(structure: Any, task: Task, progress: Any, directory: Path) -> dict
         "basis_sha256": result.basis_sha256,
         "convergence": result.convergence,
         "orbitals": _write_orbitals(result.orbitals, directory),
-        "warnings": result.warnings,
+        "warnings": result.warnings + judge_stability(level, result.convergence.stability),
         "seconds": result.seconds,
     }
+
+
+def judge_stability(level: KohnSham, stability: Mapping[str, Any] | None) -> list[str]:
+    """Refuse a solution that its level wants stable and that is not; return what else a record has to say of it.
+
+    Parameters
+    ----------
+    level
+        With or without a wish for stability.
+    stability
+        The fields of a `Stability`; None where none was asked for.
+
+    Raises
+    ------
+    CalculationError
+        ``scf_unstable``, with what was tried.
+    """
+    if stability is None:
+        return []
+    if not stability["tested"]:
+        return ["whether the SCF solution is stable is not known: its orbital Hessian did not converge"]
+    if level.stability and not stability["stable"]:
+        raise CalculationError(
+            "scf_unstable",
+            f"{level}: the SCF solution is unstable (lowest eigenvalue of the orbital Hessian "
+            f"{stability['eigenvalue']:.1e} Hartree) after {stability['rounds']} repetitions from rotated orbitals, "
+            f"which lowered the energy by {stability['lowering']:.1e} Hartree",
+        )
+    return []
 
 
 def _write_orbitals(orbitals: dict[str, Any], directory: Path) -> FileReference:
@@ -200,16 +311,19 @@ def _write_orbitals(orbitals: dict[str, Any], directory: Path) -> FileReference:
     np.savez(buffer, **orbitals)
     data = buffer.getvalue()
     write_atomically(directory / ORBITAL_FILE, data)
-    return FileReference(sha256=sha256_of(data), bytes=len(data), format=ORBITAL_FORMAT)
+    kind = HESSIAN_FORMAT if "hessian" in orbitals else ORBITAL_FORMAT
+    return FileReference(sha256=sha256_of(data), bytes=len(data), format=kind)
 
 
-def _provenance(task: Task, seconds: dict[str, float]) -> Provenance:
+def _provenance(task: Task, seconds: dict[str, float], device: "Cpu | None") -> Provenance:
     from alkaflow.workflows.blas import cpu_model, loaded_blas
 
     return Provenance(
         versions={"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
         blas=loaded_blas(),
         threads=task.threads,
+        device=device.name if device else "cpu",
+        sentinel=asdict(device.sentinel) if device and device.sentinel else None,
         cpu=cpu_model(),
         peak_memory_mb=round(peak_memory_mb(), 1),
         seconds={part: round(value, 3) for part, value in seconds.items()},

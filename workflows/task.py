@@ -1,6 +1,7 @@
 """What the process that computes is told, and the names of the files that it reads and leaves."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,3 +30,4 @@ class Task(BaseModel):
     memory_mb: int
     guess_level: Level | None = None
     checkpoints: Path | None = None
+    device: Literal["cpu", "gpu"] = "cpu"

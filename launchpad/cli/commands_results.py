@@ -1,4 +1,4 @@
-"""results list, show, export."""
+"""results list, show, export, geometry."""
 
 import json
 import os
@@ -81,6 +81,46 @@ def export(
             _export_study(database, study, protocol, output)
         else:
             _export_records(database, ids or [], output)
+
+
+@app.command()
+def geometry(
+    calculation: Annotated[str, typer.Argument(metavar="ID", help="Id of a calculation, or its beginning.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="An XYZ file, as alkaflow calculate reads it.")],
+) -> None:
+    """Write the geometry of a calculation: the final one, or the last of a relaxation that runs or has failed."""
+    import numpy as np
+
+    from alkaflow.calculations import CalculationInput
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.results import find_calculation
+    from alkaflow.launchpad.worker import checkpoints_of
+    from alkaflow.structures import Structure, write_xyz
+    from alkaflow.workflows.checkpoint import last_geometry
+
+    settings = load_settings()
+    with open_database(settings) as database:
+        document = find_calculation(database, calculation)
+        record = database.record(document["_id"])
+    given = CalculationInput.model_validate(document["input"])
+    if record is not None:
+        positions, energy, which = np.array(record.positions_angstrom), record.energy_hartree, "final"
+    else:
+        folder = checkpoints_of(settings, given.id)
+        last = last_geometry(folder, given)
+        if last is None:
+            raise BadInputError(
+                f"calculation {given.id} ({document['title']}) is {document['state']} and has left no geometry "
+                f"in {folder} on this host"
+            )
+        positions, energy, which = last.positions, last.energy, f"relaxation step {last.step}"
+    present = [k for k in range(len(given.symbols)) if k not in (given.ghosts or ())]
+    structure = Structure(given.real_symbols, positions[present], given.charge, given.multiplicity)
+    if not output.absolute().parent.is_dir():
+        raise BadInputError(f"cannot write {output}: there is no directory {output.absolute().parent}")
+    state = f"charge={given.charge} multiplicity={given.multiplicity}"
+    write_xyz(structure, output, f"{given.id} {given.level} {state} energy_hartree={energy:.10f} {which}")
+    say(f"written: {output}, {which} geometry, {energy:.8f} Hartree")
 
 
 def _export_study(database: Any, name: str, protocol: str | None, output: Path) -> None:

@@ -20,6 +20,7 @@ from alkaflow.errors import MismatchError, UnknownNameError
 from alkaflow.levels import KohnSham
 from alkaflow.plans import Plan
 from alkaflow.records import Charges, Convergence, Provenance, Record, formula_of
+from alkaflow.studies import Study
 from alkaflow.workflows import load_study, make_plan
 
 LEVEL = KohnSham(functional="b3lyp", dispersion="d3bj", basis="6-31g")
@@ -203,6 +204,209 @@ def test_latex_escapes_and_balances() -> None:
     assert "$-3.44$" in text
     assert "% no number for Na3" in text
     assert text.count("{") == text.count("}")
+
+
+# --- spin states, references, several guests, parts -------------------------------------------------------------------
+
+
+def small_plan(**changes: object) -> Plan:
+    values: dict[str, object] = {
+        "name": "test",
+        "hosts": [{"name": "HATCN", "builtin": "hatcn"}],
+        "guests": ["Li"],
+        "sites": ["bay"],
+        "protocol": "screen",
+    }
+    return make_plan(Study.model_validate(values | changes))
+
+
+def records_of(plan: Plan, energies: dict[str, float]) -> dict[str, Record]:
+    """Records of all energies of a plan at the geometry where they start; [Hartree] by id, -1 without an entry.
+
+    Dispersion is a hundredth of each.
+    """
+    found = {}
+    for calculation, given in plan.calculations.items():
+        if given.step != "energy":
+            continue
+        above, subset, positions = given, given.subset, given.positions
+        while above.parent is not None:
+            above = plan.calculations[above.parent]
+        assert above.positions is not None
+        positions = above.positions if subset is None else tuple(above.positions[k] for k in subset)
+        energy = energies.get(calculation, -1.0)
+        found[calculation] = record(
+            given.symbols,
+            energy,
+            id=calculation,
+            charge=given.charge,
+            multiplicity=given.multiplicity,
+            positions_angstrom=positions,
+            energy_components={"dispersion": energy / 100},
+        )
+    return found
+
+
+def test_the_lowest_spin_state_is_the_row_and_all_are_shown() -> None:
+    plan = small_plan(multiplicities=[2, 4])
+    (row,) = plan.rows
+    quartet = row.complex_leg.others[0]
+    energies = {row.complex_leg.energy: -2.10, quartet.energy: -2.15}
+    table = build_table(plan, records_of(plan, energies))
+    (found,) = table.rows
+    assert found.computed_ev == pytest.approx(-0.15 * HARTREE)
+    assert (found.multiplicity, found.calculations["complex"]) == (4, quartet.energy)
+    assert [(state.part, state.multiplicity, state.calculation) for state in found.states] == [
+        ("complex", 2, row.complex_leg.energy),
+        ("complex", 4, quartet.energy),
+    ]
+    assert [state.above_lowest_ev for state in found.states] == pytest.approx([0.05 * HARTREE, 0.0])
+    text = format_table(table)
+    assert f"2S+1 of Li imine bay: 4 at +0.000 eV (<S2> 0.750), 2 at +{0.05 * HARTREE:.3f} eV (<S2> 0.750)" in text
+    assert "complex 4 at +0.000 eV" in format_table(table, "csv")
+
+
+def test_a_spin_state_that_is_not_there_yet_holds_the_row_back_and_one_that_failed_does_not() -> None:
+    plan = small_plan(multiplicities=[2, 4])
+    (row,) = plan.rows
+    quartet = row.complex_leg.others[0]
+    records = records_of(plan, {row.complex_leg.energy: -2.10})
+    del records[quartet.energy]
+    (waiting,) = build_table(plan, records).rows
+    assert (waiting.computed_ev, waiting.problem, waiting.verdict) == (None, "not computed yet", "missing")
+    (left_out,) = build_table(plan, records, {quartet.ids[0]: "scf_not_converged: no"}).rows
+    assert left_out.computed_ev == pytest.approx(-0.10 * HARTREE)
+    assert left_out.warnings == [f"2S+1 = 4 of the complex is left out: {quartet.ids[0]}: scf_not_converged: no"]
+    del records[row.complex_leg.energy]
+    problems = dict.fromkeys((row.complex_leg.energy, quartet.energy), "scf_not_converged: no")
+    (failed,) = build_table(plan, records, problems).rows
+    assert failed.problem == f"{row.complex_leg.energy}: scf_not_converged: no"
+
+
+def test_a_host_in_its_lowest_spin_state() -> None:
+    plan = small_plan(hosts=[{"name": "HATCN", "builtin": "hatcn", "multiplicities": [1, 3]}], decomposition=True)
+    (row,) = plan.rows
+    triplet = row.host_leg.others[0]
+    halves = row.complex_leg.halves
+    assert halves is not None
+    energies = {row.complex_leg.energy: -2.1, row.complex_leg.others[0].energy: -2.0}
+    energies |= {triplet.energy: -1.02, halves.host[1]: -1.01}  # the frozen singlet is at -1.00
+    (found,) = build_table(plan, records_of(plan, energies)).rows
+    assert found.computed_ev == pytest.approx((-2.1 + 1.02 + 1.0) * HARTREE)
+    assert found.parts_ev["interaction"] == pytest.approx((-2.1 + 1.01 + 1.0) * HARTREE)
+    assert found.parts_ev["host_deformation"] == pytest.approx(0.01 * HARTREE)
+    assert found.calculations["host"] == triplet.energy
+    assert "2S+1 of HATCN: 3 at +0.000 eV" in format_table(build_table(plan, records_of(plan, energies)))
+
+
+def test_energies_counted_from_the_bulk_metal() -> None:
+    tables = {}
+    for reference in ("atom", "bulk"):
+        plan = small_plan(reference=reference, guests=["Li", "Na"], decomposition=True)
+        tables[reference] = build_table(plan, records_of(plan, {row.complex_leg.energy: -2.1 for row in plan.rows}))
+    for atom, bulk, cohesive in zip(tables["atom"].rows, tables["bulk"].rows, (1.63, 1.113), strict=True):
+        assert atom.computed_ev is not None
+        assert bulk.computed_ev == pytest.approx(atom.computed_ev + cohesive)
+        assert (atom.reference_ev, bulk.reference_ev) == (0.0, cohesive)
+        parts = bulk.parts_ev
+        summed = sum(parts[name] for name in ("interaction", "host_deformation", "guest_deformation", "reference"))
+        assert summed == pytest.approx(bulk.computed_ev, abs=1e-6)
+    assert "counted from" not in format_table(tables["atom"])
+    assert "bulk Li (experimental cohesive energy 1.63 eV/atom)" in format_table(tables["bulk"])
+    assert tables["atom"].rows[0].reference == "free atom Li"
+
+
+def test_an_ion_is_named_as_the_reference() -> None:
+    plan = small_plan(guests=["Li+"], reference="ion")
+    (row,) = build_table(plan, records_of(plan, {})).rows
+    assert row.reference == "separate ion Li+"
+    assert row.computed_ev == pytest.approx(HARTREE)  # -1 - (-1) - (-1)
+
+
+@pytest.mark.parametrize("energies", ["stepwise", "total"])
+def test_two_guests(energies: str) -> None:
+    plan = small_plan(guests_per_complex=2, sites=["bay + corner, opposite"], energies=energies, reference="bulk")
+    (row,) = plan.rows
+    assert row.before_leg is not None
+    known = {row.host_leg.energy: -10.0, row.guest_leg.energy: -7.0, row.before_leg.energy: -17.125}
+    known |= {row.complex_leg.energy: -24.2, row.complex_leg.others[0].energy: -24.1}
+    table = build_table(plan, records_of(plan, known))
+    (found,) = table.rows
+    assert found.stepwise_ev == pytest.approx((-24.2 + 17.125 + 7.0) * HARTREE + 1.63)
+    assert found.total_ev == pytest.approx((-24.2 + 10.0 + 14.0) * HARTREE + 2 * 1.63)
+    assert found.per_atom_ev == pytest.approx(found.total_ev / 2)
+    assert found.computed_ev == (found.stepwise_ev if energies == "stepwise" else found.total_ev)
+    assert (found.guests, found.multiplicity, found.final_site) == (2, 1, "bay-1 + corner-1")
+    assert found.final_label == "imine bay + nitrile corner"
+    assert found.verdict == "not published"
+    assert found.guest_charge["mulliken"] == pytest.approx(0.63)
+    assert set(found.calculations) == {"complex", "before", "host", "guest"}
+    assert ("all guests but the last" in format_table(table)) == (energies == "stepwise")
+    rows = list(csv.DictReader(io.StringIO(format_table(table, "csv"))))
+    assert rows[0]["before_id"] == row.before_leg.energy
+
+
+def test_two_guests_one_of_which_moved() -> None:
+    plan = small_plan(guests_per_complex=2, sites=["bay + corner, opposite", "bay + bay"])
+    to, away = plan.rows[1], plan.rows[0]
+    records = records_of(plan, {})
+    there = records[to.complex_leg.energy].positions_angstrom
+    for state in away.complex_leg.states:
+        records[state.energy] = records[state.energy].model_copy(update={"positions_angstrom": there})
+    found = build_table(plan, records).rows[0]
+    assert (found.verdict, found.final_site) == ("guest moved", "bay-1 + bay-1")
+
+
+def parts_plan() -> tuple[Plan, dict[str, Record]]:
+    plan = small_plan(counterpoise=True)
+    (row,) = plan.rows
+    halves = row.complex_leg.halves
+    assert halves is not None
+    energies = {row.host_leg.energy: -10.0, row.guest_leg.energy: -7.0, row.complex_leg.energy: -17.10}
+    energies |= {halves.host[0]: -9.98, halves.host_in_basis[0]: -9.983, str(halves.guest_in_basis): -7.001}
+    return plan, records_of(plan, energies)
+
+
+def test_parts_of_a_row() -> None:
+    plan, records = parts_plan()
+    table = build_table(plan, records)
+    parts = table.rows[0].parts_ev
+    expected = {"interaction": -0.12, "host_deformation": 0.02, "guest_deformation": 0.0, "counterpoise": 0.004}
+    assert {name: parts[name] for name in expected} == pytest.approx({n: e * HARTREE for n, e in expected.items()})
+    assert parts["dispersion"] == pytest.approx(-0.001 * HARTREE)
+    assert table.rows[0].computed_ev == pytest.approx(-0.10 * HARTREE)  # the correction stays out
+
+
+def test_parts_in_every_format() -> None:
+    plan, records = parts_plan()
+    table = build_table(plan, records)
+    text = format_table(table)
+    heading = text.splitlines().index("parts / eV") + 1
+    assert text.splitlines()[heading].split() == ["label", "interaction", "host", "def.", "guest", "def.", "computed",
+                                                  "dispersion", "CP", "corr."]  # fmt: skip
+    assert text.splitlines()[heading + 2].split()[-6:] == ["-3.265", "+0.544", "+0.000", "-2.721", "-0.027", "+0.109"]
+    assert "| Li imine bay | -3.265 | +0.544 |" in format_table(table, "markdown")
+    row = next(csv.DictReader(io.StringIO(format_table(table, "csv"))))
+    assert float(row["part_counterpoise_ev"]) == pytest.approx(0.004 * HARTREE)
+    assert json.loads(format_table(table, "json"))["rows"][0]["parts_ev"]["interaction"] < -3
+    latex = format_table(table, "latex")
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
+    assert "parts" not in format_table(example())
+
+
+def test_parts_that_do_not_belong_are_left_out_with_a_reason() -> None:
+    plan, records = parts_plan()
+    halves = plan.rows[0].complex_leg.halves
+    assert halves is not None
+    frozen = records[halves.host[0]]
+    moved = [(x + 0.01, y, z) for x, y, z in frozen.positions_angstrom]
+    changed = records | {frozen.id: frozen.model_copy(update={"positions_angstrom": moved})}
+    (row,) = build_table(plan, changed).rows
+    assert row.computed_ev is not None
+    assert row.parts_ev == {}
+    assert "no parts of the energy: frozen host" in row.warnings[0]
+    (row,) = build_table(plan, {i: each for i, each in records.items() if i != frozen.id}).rows
+    assert "have no result" in row.warnings[0]
 
 
 def test_unknown_format() -> None:

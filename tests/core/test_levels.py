@@ -1,7 +1,8 @@
 import pytest
 
 from alkaflow.errors import BadInputError, UnknownNameError
-from alkaflow.levels import KohnSham, Xtb, level_hash, normalise_basis, parse_level
+from alkaflow.levels import PRESETS, KohnSham, Xtb, level_hash, normalise_basis, parse_level
+from alkaflow.solvents import Solvent
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,8 @@ from alkaflow.levels import KohnSham, Xtb, level_hash, normalise_basis, parse_le
         ("pbe0/def2-svp+nofit", "pbe0", None, "def2-svp", False),
         ("b3lyp/6-31+g(d)+nofit", "b3lyp", None, "6-31+g(d)", False),
         ("b3lyp/6-311++g**", "b3lyp", None, "6-311++g(d,p)", True),
+        ("b3lyp-d3bjatm/6-31+g*", "b3lyp", "d3bjatm", "6-31+g(d)", True),
+        ("pbe0-D4/def2-TZVP+NOFIT", "pbe0", "d4", "def2-tzvp", False),
     ],
 )
 def test_written_form(text: str, functional: str, dispersion: str | None, basis: str, fitted: bool) -> None:
@@ -20,6 +23,51 @@ def test_written_form(text: str, functional: str, dispersion: str | None, basis:
     assert (level.functional, level.dispersion, level.basis) == (functional, dispersion, basis)
     assert (level.fitting is not None) == fitted
     assert parse_level(str(level)) == level
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("b3lyp/6-31g*+CART", "b3lyp/6-31g(d)+cart"),
+        ("b3lyp/6-31+g(d)+cpcm( DME )", "b3lyp/6-31+g(d)+cpcm(dme)"),
+        ("b3lyp/6-31++g(d)+cpcm(epsilon=7.20)+nofit", "b3lyp/6-31++g(d)+nofit+cpcm(epsilon=7.2)"),
+        ("b3lyp-d4/def2-svp+iefpcm(epsilon=80)", "b3lyp-d4/def2-svp+iefpcm(epsilon=80)"),
+        ("b3lyp/def2-svp+cpcm(dme,epsilon=7.3)", "b3lyp/def2-svp+cpcm(dme,epsilon=7.3)"),
+        ("b3lyp/def2-svp+cpcm(name=dme,epsilon=7.2)", "b3lyp/def2-svp+cpcm(dme)"),
+        ("b3lyp/def2-svp+smd(acetonitrile)", "b3lyp/def2-svp+smd(acetonitrile)"),
+        ("b3lyp/6-311g**+substitute(6-31+g*)+cart", "b3lyp/6-311g(d,p)+cart+substitute(6-31+g(d))"),
+        (
+            "b3lyp-d3bjatm/6-311++g**+substitute(def2-svp)+smd(water)+nofit+cart",
+            "b3lyp-d3bjatm/6-311++g(d,p)+nofit+cart+smd(water)+substitute(def2-svp)",
+        ),
+    ],
+)
+def test_options_have_one_order(text: str, written: str) -> None:
+    level = parse_level(text)
+    assert str(level) == written
+    assert parse_level(written) == level
+
+
+def test_a_named_solvent_brings_its_dielectric_constant() -> None:
+    level = parse_level("b3lyp/def2-svp+cpcm(dme)")
+    assert isinstance(level, KohnSham)
+    assert level.solvent == Solvent(model="cpcm", name="dme", epsilon=7.2)
+    assert KohnSham.model_validate_json(level.model_dump_json()) == level
+    named, numbered = level, parse_level("b3lyp/def2-svp+cpcm(epsilon=7.2)")
+    assert len({level_hash(one) for one in (named, numbered, parse_level("b3lyp/def2-svp"))}) == 3
+
+
+def test_presets() -> None:
+    for name, preset in PRESETS.items():
+        assert parse_level(name.upper()) == preset
+        again = parse_level(str(preset), like=preset)
+        assert again == preset
+    like = KohnSham(functional="pbe", basis="6-31g", stability=True, scf_grid=2, grid=4, dispersion="d4")
+    level = parse_level("b3lyp-svp", like=like)
+    assert isinstance(level, KohnSham)
+    assert (str(level), level.grid, level.scf_grid, level.stability) == ("b3lyp-d3bj/def2-svp", 3, None, True)
+    gaussian = PRESETS["gaussian-b3lyp"]
+    assert (str(gaussian), gaussian.grid) == ("b3lyp-d3bj/6-311g(d,p)+nofit", (99, 590))
 
 
 def test_xtb_form() -> None:
@@ -35,6 +83,20 @@ def test_xtb_form() -> None:
         ("b3lyp", "not of the form"),
         ("b3lyp/../../etc/passwd", "not"),
         ("b3lyp/C S 1 0", "not the name of a basis"),
+        ("b3lyp/6-31g+nofti", "did you mean 'nofit'"),
+        ("b3lyp/6-31g+pcm(dme)", "did you mean 'cpcm' or 'iefpcm'"),
+        ("b3lyp/6-31g+cpcm", "needs brackets"),
+        ("b3lyp/6-31g+cart(6d)", "takes no brackets"),
+        ("b3lyp/6-31g+cpcm()", "needs a solvent or a dielectric constant"),
+        ("b3lyp/6-31g+cpcm(dmr)", "unknown solvent 'dmr'"),
+        ("b3lyp/6-31g+cpcm(epsilon=0.5)", "a number above 1"),
+        ("b3lyp/6-31g+cpcm(epsilon=nan)", "a number above 1"),
+        ("b3lyp/6-31g+cpcm(eps=3)", "is neither"),
+        ("b3lyp/6-31g+smd(dme)", r"smd has no parameters for dme; use cpcm\(dme\)"),
+        ("b3lyp/6-31g+smd(epsilon=7.2)", "smd takes the name"),
+        ("b3lyp/6-31g+cpcm(dme)+smd(water)", "says twice what its solvent is"),
+        ("b3lyp/6-31g+", "not of the form"),
+        ("gaussian", "or one of gaussian-b3lyp"),
     ],
 )
 def test_bad_levels_are_refused(text: str, message: str) -> None:
@@ -57,6 +119,7 @@ def test_hash_sees_every_threshold() -> None:
     changed = [
         level.model_copy(update=update)
         for update in ({"grid": 4}, {"dispersion": "d3bj"}, {"fitting": None}, {"energy_threshold": 1e-9},
-                       {"basis": "6-31g(d)"}, {"scf_grid": 1})
+                       {"basis": "6-31g(d)"}, {"scf_grid": 1}, {"cartesian": True}, {"substitute": "def2-svp"},
+                       {"dispersion": "d4"}, {"solvent": Solvent(model="smd", name="water")})
     ]  # fmt: skip
-    assert len({level_hash(one) for one in (level, *changed)}) == 7
+    assert len({level_hash(one) for one in (level, *changed)}) == 11

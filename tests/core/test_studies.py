@@ -41,16 +41,24 @@ def test_good_study(tmp_path: Path) -> None:
         ("builtin: hatcn", "builtin: hatcn\n    smiles: C", "exactly one of"),
         ("guest: Li,", "guest: K,", "unknown guest of the published row 'M1': 'K'"),
         ("host: HATCN,", "host: HATC,", "did you mean 'HATCN'"),
-        ("protocol: screen", "protocol: screen\ncounterpoise: true", "counterpoise: True is not served"),
+        ("protocol: screen", "protocol: screen\ncounterpoise: 1", "counterpoise: Input should be a valid boolean"),
+        ("protocol: screen", "protocol: screen\ndecomposition: maybe", "decomposition: .* boolean"),
         ("protocol: screen", "protocol: screen\nsolvent: water", "solvent: 'water' is not served"),
+        ("protocol: screen", "protocol: screen\nguests_per_complex: 3", "guests_per_complex: Input should be 1 or 2"),
         (
             "protocol: screen",
-            "protocol: screen\nguests_per_complex: 2",
-            "guests_per_complex: 2 is not served",
+            "protocol: screen\nguests_per_complex: 2\nenergies: total\ncounterpoise: true",
+            "only stepwise energies have parts",
         ),
-        ("protocol: screen", "protocol: screen\nreference: bulk", "reference: 'bulk' is not served"),
-        ("protocol: screen", "protocol: screen\nmultiplicities: [1, 3]", "multiplicities: .* is not served"),
-        ("protocol: screen", "protocol: screen\nsolvent: {model: pcm}", "solvent: .* is not served"),
+        ("protocol: screen", "protocol: screen\nreference: metal", "reference: .* 'atom', 'ion' or 'bulk'"),
+        ("protocol: screen", "protocol: screen\nmultiplicities: [1, 0]", "neither auto nor a list of different 2S"),
+        ("protocol: screen", "protocol: screen\nmultiplicities: [3, 3]", "neither auto nor a list of different 2S"),
+        ("protocol: screen", "protocol: screen\nmultiplicities: all", "neither auto nor a list of different 2S"),
+        (
+            "builtin: hatcn",
+            "builtin: hatcn\n    multiplicity: 1\n    multiplicities: [1, 3]",
+            "has both multiplicity and multiplicities",
+        ),
         ("protocol: screen\n", "", "the key 'protocol' is missing"),
         ("name: test", "name: test\nname: again", r"study\.yaml:3: .*duplicate"),
         ("guests: [Li, Na]", "guests: [Li, Li]", "listed twice"),
@@ -63,6 +71,17 @@ def test_bad_study_is_refused_with_its_place(tmp_path: Path, old: str, new: str,
     assert old in GOOD
     with pytest.raises(BadInputError, match=message):
         read(tmp_path, GOOD.replace(old, new))
+
+
+def test_spin_states_and_parts_are_read(tmp_path: Path) -> None:
+    plain = read(tmp_path, GOOD)
+    assert (plain.multiplicities, plain.hosts[0].multiplicities, plain.takes_apart) == (None, None, False)
+    keys = "multiplicities: 3\ndecomposition: true\nreference: bulk"
+    asked = read(tmp_path, GOOD.replace("protocol: screen", f"protocol: screen\n{keys}"))
+    assert (asked.multiplicities, asked.takes_apart, asked.reference) == ((3,), True, "bulk")
+    host = read(tmp_path, GOOD.replace("builtin: hatcn", "builtin: hatcn\n    multiplicities: auto")).hosts[0]
+    assert host.multiplicities == "auto"
+    assert Study.model_validate_json(asked.model_dump_json()) == asked
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])

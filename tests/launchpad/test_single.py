@@ -1,6 +1,9 @@
 """One structure at a time, through the queue."""
 
 import json
+import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.single import as_structure, calculate
 from alkaflow.settings import Settings
 from alkaflow.structures import Structure, from_smiles
+from alkaflow.units import BOHR_ANGSTROM
 
 
 def test_water_from_everywhere(cli_environment: Settings, database: Database) -> None:
@@ -39,6 +43,81 @@ def test_a_relaxation_at_a_level(cli_environment: Settings, database: Database) 
     assert parent.step == "relax"
     assert parent.orbitals is not None
     assert relaxed.convergence.cycles < single.convergence.cycles  # it begins with the orbitals of the relaxation
+
+
+def test_frequencies(
+    cli_environment: Settings, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """H2, each step a calculation of its own: one wavenumber, that of the energies along the bond."""
+    start = Structure(("H", "H"), np.array([[0, 0, 0], [0, 0, 0.72]]))
+    chosen: dict[str, Any] = {"level": "pbe/sto-3g", "relax": True, "settings": cli_environment}
+    record = calculate(start, **chosen, frequencies=True)
+    states = {d["step"]: d["state"] for d in database.calculations.find()}
+    assert states == dict.fromkeys(("relax", "energy", "frequencies"), "COMPLETED")
+    vibrations = record.vibrations
+    assert vibrations is not None
+    assert (vibrations.imaginary, vibrations.linear, vibrations.symmetry_number) == (0, True, 2)
+
+    bond = abs(record.positions_angstrom[1][2] - record.positions_angstrom[0][2])
+    energies = []
+    for change in (-0.01, 0, 0.01):
+        moved = Structure(("H", "H"), np.array([[0, 0, 0], [0, 0, bond + change]]))
+        energies.append(hydrogen_energy(moved))
+    curvature = (energies[0] - 2 * energies[1] + energies[2]) / (0.01 / BOHR_ANGSTROM) ** 2
+    expected = (curvature / (vibrations.masses[0] / 2 * 1822.888486)) ** 0.5 * 219474.63
+    assert vibrations.wavenumbers == [pytest.approx(expected, rel=3e-3)]
+
+    assert calculate(start, **chosen, leave_saddle=True) == record  # a minimum already
+    energy = calculate(start, **chosen)
+    assert (energy.step, energy.parent) == ("energy", record.parent)
+    path = tmp_path / "hydrogen.xyz"
+    path.write_text("2\n\nH 0 0 0\nH 0 0 0.72\n", encoding="utf-8")
+    assert run(["calculate", str(path), "--level", "pbe/sto-3g", "--relax", "--frequencies"]) == 0
+    shown = capsys.readouterr()
+    assert f"{vibrations.wavenumbers[0]:.1f}" in shown.out
+    assert f"{energy.energy_hartree + vibrations.thermochemistry.gibbs:.6f}" in shown.out
+    assert "imaginary:" not in shown.err
+    assert database.calculations.count_documents({}) == 3
+
+
+def hydrogen_energy(structure: Structure) -> float:
+    """PBE/STO-3G energy [Hartree]."""
+    from pyscf import dft, gto
+
+    atoms = list(zip(structure.symbols, structure.positions.tolist(), strict=True))
+    mean_field = dft.RKS(gto.M(atom=atoms, basis="sto-3g", verbose=0)).density_fit("def2-universal-jkfit")
+    mean_field.chkfile = None
+    mean_field.grids.atom_grid = (99, 590)
+    return float(mean_field.set(xc="pbe", conv_tol=1e-11).kernel())
+
+
+def test_an_imaginary_mode_is_explained(
+    cli_environment: Settings, database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two hydrogen atoms that are far apart: the energy curves downwards, and the geometry is not stationary."""
+    path = tmp_path / "stretched.xyz"
+    path.write_text("2\n\nH 0 0 0\nH 0 0 1.4\n", encoding="utf-8")
+    assert run(["calculate", str(path), "--level", "pbe/sto-3g", "--frequencies"]) == 0
+    shown = capsys.readouterr()
+    assert "1 imaginary: the energy falls along it, so this is no minimum" in shown.err
+    assert "relax it first, with --relax" in shown.err
+    assert re.search(r"^imaginary modes +1$", shown.out, re.MULTILINE)
+    assert "warning" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--level", "gfn2-xtb", "--relax", "--frequencies"], "for which there are no frequencies"),
+        (["--protocol", "screen", "--frequencies"], "composite and published can have them"),
+        (["--level", "pbe/sto-3g", "--leave-saddle"], "use --relax"),
+    ],
+)
+def test_frequencies_that_cannot_be(
+    arguments: list[str], said: str, cli_environment: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["calculate", "O", *arguments]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_failure_names_the_step(cli_environment: Settings, database: Database) -> None:

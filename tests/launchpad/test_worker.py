@@ -10,19 +10,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fireworks import FWorker
 from fireworks.core.rocket_launcher import launch_rocket
 
 from alkaflow.analysis import build_table
+from alkaflow.calculations import CalculationInput, rounded
 from alkaflow.launchpad import campaign
+from alkaflow.launchpad.cli import run as cli
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.mongod import EmbeddedMongod
 from alkaflow.launchpad.queue import Queue
-from alkaflow.launchpad.worker import Event, Worker
-from alkaflow.plans import Plan
+from alkaflow.launchpad.worker import Event, Worker, checkpoints_of
+from alkaflow.levels import parse_level
+from alkaflow.plans import Plan, SingleRun
 from alkaflow.settings import Settings
-from alkaflow.workflows import load_study, make_plan, read_bundle, read_orbital_file, write_bundle
+from alkaflow.structures import Structure, from_smiles, read_xyz
+from alkaflow.workflows import load_study, make_plan, plan_single, read_bundle, read_orbital_file, write_bundle
+from alkaflow.workflows.checkpoint import last_geometry
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -249,6 +255,160 @@ def test_a_crash_of_the_child_is_a_failure_with_its_cause(
     # and the rest of the queue goes on
     rest = [i for i in plan.calculations if plan.calculations[i].step == "relax"]
     assert Worker(database, settings).run(rest) == 2
+
+
+@pytest.mark.parametrize(("kills", "outcome"), [((0, 1), "out_of_memory"), ((0, 0), "engine_crashed")])
+def test_a_killed_child_is_out_of_memory_where_the_kernel_says_so(
+    kills: tuple[int, int], outcome: str, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan_single(from_smiles("O"), "gfn2-xtb", None)
+    Queue(database).submit(run)
+    (calculation,) = run.calculations
+    original = subprocess.Popen
+
+    def killed(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+        return original([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"], **options)
+
+    counts = iter(kills)
+    monkeypatch.setattr("alkaflow.launchpad.worker.subprocess.Popen", killed)
+    monkeypatch.setattr("alkaflow.launchpad.worker.killed_for_memory", lambda: next(counts))
+    claim = Queue(database).claim([calculation])
+    assert claim is not None
+    assert not Worker(database, settings).execute(claim)
+    problem = Queue(database).problems([calculation])[calculation]
+    assert problem.startswith(f"{outcome}: the computing process ended with signal 9")
+    assert "output.log" in problem
+
+
+PEROXIDE = Structure(
+    ("O", "O", "H", "H"), np.array([[0.75, 0, 0], [-0.72, 0.05, 0], [0.9, 0.9, 0.4], [-0.85, -0.6, 0.9]])
+)
+
+
+class TimeUp:
+    """A limit that is reached when a relaxation has saved so many steps."""
+
+    reason = "the time was up"
+
+    def __init__(self, folder: Path, given: CalculationInput, step: int) -> None:
+        self.folder, self.given, self.step = folder, given, step
+
+    @property
+    def seconds(self) -> float:
+        last = last_geometry(self.folder, self.given)
+        return 1e9 if last is None or last.step < self.step else 0.0
+
+
+def test_out_of_time_and_continued(
+    database: Database, cli_environment: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint stays, its geometry can be had, and the same calculation goes on from it."""
+    settings = cli_environment.model_copy(update={"threads": 1})
+    level = parse_level("b3lyp/sto-3g").model_copy(update={"grid": 0})
+    content = {"step": "relax", "level": level, "charge": 0, "multiplicity": 1}
+    content |= {"symbols": PEROXIDE.symbols, "positions": rounded(PEROXIDE.positions.tolist())}
+    given = CalculationInput.model_validate(content)
+    relax = given.id
+    run = SingleRun(calculations={relax: given}, titles={relax: "peroxide"})
+    folder = checkpoints_of(settings, relax)
+    queue = Queue(database)
+    queue.submit(run)
+
+    limit = TimeUp(folder, given, 2)
+    monkeypatch.setattr("alkaflow.launchpad.worker.time_limit", lambda setting: limit if given else setting)
+    claim = queue.claim([relax])
+    assert claim is not None
+    assert not Worker(database, settings).execute(claim)
+    monkeypatch.undo()
+    monkeypatch.setenv("ALKAFLOW_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("ALKAFLOW_DATABASE", settings.database)
+    problem = queue.problems([relax])[relax]
+    assert problem.startswith("out_of_time: stopped after 0 s, as the time was up; relaxation step ")
+    assert f"is in {folder}; the same command continues from there" in problem
+
+    last = last_geometry(folder, given)
+    assert last is not None
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    exported = tmp_path / "last.xyz"
+    assert cli(["results", "geometry", relax[:12], "-o", str(exported)]) == 0
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert f"relaxation step {last.step}" in exported.read_text()
+    back = read_xyz(exported)
+    assert (back.symbols, back.charge, back.multiplicity) == (PEROXIDE.symbols, 0, 1)
+    assert back.positions == pytest.approx(last.positions, abs=1e-9)
+    assert np.abs(back.positions - PEROXIDE.positions).max() > 0.01
+
+    assert queue.submit(run).again == [relax]
+    Worker(database, settings).run([relax])
+    record = database.record(relax)
+    assert record is not None
+    assert record.energies_along_relaxation[last.step] == last.energy  # the answer of the first attempt, not another
+    assert len(record.energies_along_relaxation) > last.step + 1
+    assert not folder.exists()
+    assert cli(["results", "geometry", relax, "-o", str(exported)]) == 0
+    assert read_xyz(exported).positions == pytest.approx(np.array(record.positions_angstrom), abs=1e-9)
+    assert " final" in exported.read_text()
+
+
+def test_too_little_time_for_anything(
+    database: Database, cli_environment: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = plan_single(from_smiles("O"), "b3lyp/sto-3g", None)
+    (calculation,) = run.calculations
+    Queue(database).submit(run)
+    Worker(database, cli_environment.model_copy(update={"time_limit": 0.2})).run([calculation])
+    problem = Queue(database).problems([calculation])[calculation]
+    assert problem.startswith("out_of_time: stopped after 0 s, as time_limit is 0 s; it had saved nothing to continue")
+    assert cli(["results", "geometry", calculation, "-o", str(tmp_path / "none.xyz")]) == 2
+    assert "is FIZZLED and has left no geometry in" in capsys.readouterr().err
+    assert not (tmp_path / "none.xyz").exists()
+
+
+def test_nothing_is_begun_when_the_job_ends(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan_single(from_smiles("O"), "gfn2-xtb", None)
+    (calculation,) = run.calculations
+    Queue(database).submit(run)
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 30))
+    assert Worker(database, settings).run([calculation]) == 0
+    assert database.calculations.find_one({"_id": calculation})["state"] == "READY"
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 3600))
+    assert Worker(database, settings).run([calculation]) == 1
+
+
+def test_orbitals_of_another_state_are_no_guess(database: Database, settings: Settings, tmp_path: Path) -> None:
+    """Of a parent's orbitals, only those of the same atoms, charge and multiplicity are handed on."""
+    run = plan_single(from_smiles("O"), "b3lyp/sto-3g", None)
+    (parent,) = run.calculations
+    Queue(database).submit(run)
+    Worker(database, settings).run([parent])
+    level = run.calculations[parent].level
+    common = {"step": "energy", "level": level, "charge": 0, "multiplicity": 1, "parent": parent}
+    given = [
+        {"symbols": ("O", "H", "H")},
+        {"symbols": ("O", "H", "H"), "multiplicity": 3},
+        {"symbols": ("O", "H", "H"), "charge": 1, "multiplicity": 2},
+        {"symbols": ("H", "H"), "subset": (1, 2)},
+        {"symbols": ("O", "H", "H"), "ghosts": (0,)},
+    ]
+    used, taken = [], []
+    for number, changes in enumerate(given):
+        calculation = CalculationInput.model_validate(common | changes)
+        child = SingleRun(calculations={calculation.id: calculation}, titles={calculation.id: "child"})
+        Queue(database).submit(child)
+        claim = Queue(database).claim([calculation.id])
+        assert claim is not None
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        used.append(Worker(database, settings)._fetch_guess(claim, directory) is not None)
+        taken.append(claim.positions)
+        Queue(database).release(claim, "only looked at")
+    assert used == [True, False, False, False, False]
+    record = database.record(parent)
+    assert record is not None
+    assert taken[3] == tuple(record.positions_angstrom[1:])
+    assert all(positions == tuple(record.positions_angstrom) for k, positions in enumerate(taken) if k != 3)
 
 
 def test_an_unknown_state_of_affairs_is_a_failure_never_a_number(

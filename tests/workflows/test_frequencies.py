@@ -11,14 +11,10 @@ from alkaflow.errors import CalculationError
 from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.units import BOHR_ANGSTROM
-from alkaflow.workflows.frequencies import (
-    Frequencies,
-    harmonic_analysis,
-    hessian_by_differences,
-    run_frequencies,
-)
+from alkaflow.workflows.frequencies import hessian_by_differences, run_frequencies
 from alkaflow.workflows.progress import Progress, read_progress
 from alkaflow.workflows.relaxation import Evaluation, KohnShamGradient, run_relaxation
+from alkaflow.workflows.vibrations import Frequencies, displaced, harmonic_analysis
 
 MEMORY = 2000
 GAS_CONSTANT = 8.31446261815324  # J/mol/K
@@ -178,7 +174,7 @@ def test_modes_of_a_saddle_point(tmp_path: Path) -> None:
     assert np.abs(found.modes[0][:, :2]).max() < 1e-6
     energy = hartree_fock(planar, "sto-3g").e_tot
     for amount in (0.1, -0.1):
-        moved = found.displaced_along(0, amount)
+        moved = displaced(planar.positions, found.modes[0], amount)
         assert np.linalg.norm(moved - planar.positions, axis=1).max() == pytest.approx(0.1)
         assert hartree_fock(planar.with_positions(moved), "sto-3g").e_tot < energy
     # no mode moves the centre of mass or turns the molecule; modes are orthogonal in mass-weighted coordinates

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyscf import scf
 
 from alkaflow.errors import CalculationError
 from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
-from alkaflow.units import HARTREE_EV
+from alkaflow.units import BOHR_ANGSTROM, HARTREE_EV
 from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress, read_progress
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf, set_grid
+from alkaflow.workflows.relaxation import KohnShamGradient
 
 MEMORY = 4000
 
@@ -67,9 +69,13 @@ def corner() -> Structure:
     return Structure(tuple(f[0] for f in fields), np.array([[float(x) for x in f[1:]] for f in fields]), 0, 2)
 
 
+@pytest.mark.timeout(600)
 def test_lithium_at_the_nitrile_corner(tmp_path: Path) -> None:
-    """Interaction energy of the frozen fragments without dispersion: -2.656 eV, computed independently."""
-    method = level("b3lyp/6-311g(d,p)", grid=3, energy_threshold=1e-7, gradient_threshold=2e-4)
+    """Interaction energy of the frozen fragments without dispersion, computed independently.
+
+    -2.656 eV with each in its own basis, -2.566 eV with each in that of the complex.
+    """
+    method = level("b3lyp/6-311g(d,p)", scf_grid=1, grid=3, energy_threshold=1e-6, gradient_threshold=1e-3)
     complex_ = corner()
     host = Structure(complex_.symbols[:-1], complex_.positions[:-1])
     assert np.linalg.norm(complex_.positions[[0, 9]] - complex_.positions[12], axis=1) == pytest.approx(
@@ -77,6 +83,15 @@ def test_lithium_at_the_nitrile_corner(tmp_path: Path) -> None:
     )
     energies = [run_scf(s, method, MEMORY, Progress(tmp_path)).energy for s in (complex_, host, atom("Li", 2))]
     assert (energies[0] - energies[1] - energies[2]) * HARTREE_EV == pytest.approx(-2.656, abs=0.003)
+    ligand = run_scf(complex_, method, MEMORY, Progress(tmp_path), None, (12,), 0, 1)
+    lithium = run_scf(complex_, method, MEMORY, Progress(tmp_path), None, tuple(range(12)), 0, 2)
+    assert (energies[0] - ligand.energy - lithium.energy) * HARTREE_EV == pytest.approx(-2.566, abs=0.003)
+    assert (energies[1] - ligand.energy) * HARTREE_EV == pytest.approx(0.085, abs=0.002)  # of the 0.090 eV
+    assert ligand.basis_functions == lithium.basis_functions == 210
+    for alone, charge in ((ligand, 0), (lithium, 0)):
+        for charges in alone.populations.charges.values():
+            assert len(charges) == 13
+            assert sum(charges) == pytest.approx(charge, abs=1e-7)
 
 
 def test_parts_add_up_and_dispersion_is_one_of_them(tmp_path: Path) -> None:
@@ -104,6 +119,144 @@ def test_dispersion_is_two_body() -> None:
 
     pairs = sum(dispersion(triangle[[i, j]]) for i, j in ((0, 1), (0, 2), (1, 2)))
     assert dispersion(triangle) == pytest.approx(pairs, abs=1e-10)
+
+
+def test_three_body_dispersion_is_that_of_axilrod_and_teller() -> None:
+    """C9 (1 + 3 cos^3) / r^9 for an equilateral triangle so wide that nothing is damped, with C9 = C6^(3/2)."""
+    side = 12.0 / BOHR_ANGSTROM
+    triangle = np.array([[0, 0, 0], [12.0, 0, 0], [6.0, 12.0 * np.sqrt(3) / 2, 0.0]])
+
+    def dispersion(name: str, positions: np.ndarray) -> float:
+        method = level(f"b3lyp-{name}/6-31g")
+        structure = Structure(("Ar",) * len(positions), positions)
+        return float(build_mean_field(build_molecule(structure, method, MEMORY), method).get_dispersion())
+
+    far = 25.0
+    c6 = -dispersion("d3bj", np.array([[0, 0, 0], [far, 0, 0]])) * (far / BOHR_ANGSTROM) ** 6
+    three = dispersion("d3bjatm", triangle) - dispersion("d3bj", triangle)
+    assert three == pytest.approx(c6**1.5 * (1 + 3 / 8) / side**9, rel=0.05)
+
+
+@pytest.mark.parametrize(("name", "three_body"), [("d3bj", False), ("d3bjatm", True), ("d4", True)])
+@pytest.mark.parametrize("functional", ["b3lyp", "pbe0", "tpssh"])
+def test_dispersion_is_that_of_its_library(functional: str, name: str, three_body: bool) -> None:
+    """Energies of simple-dftd3 and dftd4 by their own interface, by the functional's name there."""
+    from pyscf.dispersion import dftd3, dftd4
+
+    method = level(f"{functional}-{name}/3-21g")
+    mean_field = build_mean_field(build_molecule(corner(), method, MEMORY), method)
+    if name == "d4":
+        library = dftd4.DFTD4Dispersion(mean_field.mol, xc=functional, atm=three_body)
+    else:
+        library = dftd3.DFTD3Dispersion(mean_field.mol, xc=functional, version="d3bj", atm=three_body)
+    energy = float(library.get_dispersion()["energy"])
+    assert energy < -1e-3
+    assert float(mean_field.get_dispersion()) == pytest.approx(energy, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["d3bj", "d3bjatm", "d4"])
+def test_gradients_contain_the_dispersion(name: str) -> None:
+    """With minus without, at the same density, is the derivative of the dispersion energy."""
+    gradients = []
+    for text in (f"b3lyp-{name}/sto-3g", "b3lyp/sto-3g"):
+        method = level(text, grid=0)
+        mean_field = build_mean_field(build_molecule(WATER, method, MEMORY), method)
+        set_grid(mean_field, 0)
+        mean_field.kernel()
+        gradients.append(mean_field.nuc_grad_method().kernel())
+    method = level(f"b3lyp-{name}/sto-3g")
+
+    def energy(step: float) -> float:
+        moved = WATER.with_positions(WATER.positions + np.array([[0, 0, 0], [0, step, 0], [0, 0, 0]]))
+        return float(build_mean_field(build_molecule(moved, method, MEMORY), method).get_dispersion())
+
+    numerical = (energy(0.01) - energy(-0.01)) / (0.02 / BOHR_ANGSTROM)
+    assert abs(numerical) > 1e-6
+    assert (gradients[0] - gradients[1])[1, 1] == pytest.approx(numerical, rel=0.02, abs=1e-8)
+
+
+def test_cartesian_functions_are_those_of_the_textbook() -> None:
+    """HF/6-31G* energy of water at its geometry there, with six d functions: Hehre, Radom, Schleyer, Pople, 1986."""
+    half = np.radians(105.5 / 2)
+    water = Structure(
+        ("O", "H", "H"),
+        0.947 * np.array([[0, 0, 0], [0, np.sin(half), np.cos(half)], [0, -np.sin(half), np.cos(half)]]),
+    )
+    energies = {}
+    for option in ("", "+cart"):
+        molecule = build_molecule(water, level(f"b3lyp/6-31g(d){option}"), MEMORY)
+        energies[molecule.nao] = scf.RHF(molecule).set(chkfile=None).kernel()
+    assert set(energies) == {18, 19}
+    assert energies[19] == pytest.approx(-76.01075, abs=2e-5)
+    assert energies[18] > energies[19] + 1e-4
+
+
+def test_ghosts_are_functions_and_nothing_else(tmp_path: Path) -> None:
+    """Of water beside zirconium only the water is left, with what zirconium's functions add."""
+    both = Structure(("Zr", *WATER.symbols), np.vstack([[0, 0, 2.3], WATER.positions]), 0, 1)
+    method = level("b3lyp-d4/def2-svp", grid=1)
+    molecule = build_molecule(both, method, MEMORY, (0,), 0, 1)
+    assert molecule.nelectron == 10
+    assert (molecule.atom_charges() == [0, 8, 1, 1]).all()
+    found = run_scf(both, method, MEMORY, Progress(tmp_path), None, (0,), 0, 1)
+    alone = run_scf(WATER, method, MEMORY, Progress(tmp_path))
+    for part in ("nuclear", "dispersion"):
+        assert found.components[part] == pytest.approx(alone.components[part], abs=1e-10)
+    assert alone.energy - 0.1 < found.energy < alone.energy
+    assert sum(found.components.values()) == pytest.approx(found.energy, abs=1e-9)
+    assert found.populations.charges["mulliken"][0] < 0  # there are electrons in its functions, and no nucleus
+    assert sum(found.populations.charges["mulliken"]) == pytest.approx(0, abs=1e-8)
+
+
+@pytest.mark.parametrize("text", ["b3lyp/lanl2dz", "b3lyp/lanl2dz+nofit"])
+def test_core_potentials_have_their_gradients(text: str, tmp_path: Path) -> None:
+    """On silver hydride, 19 + 1 electrons."""
+    hydride = Structure(("H", "Ag"), np.array([[0, 0, 0], [0, 0, 1.7]]))
+    method = level(text, grid=2, energy_threshold=1e-10, gradient_threshold=1e-6)
+    surface = KohnShamGradient(hydride, method, MEMORY, Progress(tmp_path), grid_response=True)
+    centre, step = hydride.positions / BOHR_ANGSTROM, np.array([[0, 0, 0], [0, 0, 2e-3]])
+    gradient = surface(centre, None).gradient
+    above, below = (surface.converge(centre + sign * step, None) or surface.mean_field.e_tot for sign in (1, -1))
+    assert surface.mean_field.mol.nelectron == 20
+    assert gradient[1, 2] == pytest.approx((above - below) / 4e-3, abs=5e-6)
+
+
+@pytest.mark.parametrize("symbols", [("Zr", "O"), ("I", "H")])
+def test_fitting_goes_with_core_potentials(symbols: tuple[str, str], tmp_path: Path) -> None:
+    structure = Structure(symbols, np.array([[0, 0, 0], [0, 0, 1.7]]))
+    fitted, exact = (
+        run_scf(structure, level(text, grid=0), MEMORY, Progress(tmp_path)).energy
+        for text in ("b3lyp/def2-svp", "b3lyp/def2-svp+nofit")
+    )
+    assert 0 < abs(fitted - exact) < 4e-5  # 1 meV
+
+
+def test_a_guess_of_either_spin_keeps_its_symmetry_broken(tmp_path: Path) -> None:
+    """Two hydrogen atoms far apart, spin up on one and down on the other: twice the energy of one."""
+    method = level("b3lyp/6-31g", grid=3)
+    lone = run_scf(atom("H", 2), method, MEMORY, Progress(tmp_path))
+    orbital = lone.orbitals["coefficients_alpha"][:, 0]
+    pair = Structure(("H", "H"), np.array([[0, 0, 0], [0, 0, 6.0]]))
+    guess = {
+        "coefficients_alpha": np.pad(orbital, (0, 2))[:, None], "occupations_alpha": np.ones(1),
+        "coefficients_beta": np.pad(orbital, (2, 0))[:, None], "occupations_beta": np.ones(1),
+    }  # fmt: skip
+    broken = run_scf(pair, method, MEMORY, Progress(tmp_path), guess)
+    closed = run_scf(pair, method, MEMORY, Progress(tmp_path))
+    assert broken.energy == pytest.approx(2 * lone.energy, abs=5e-5)
+    assert closed.energy > broken.energy + 0.05
+    assert broken.s_squared == pytest.approx(1.0, abs=1e-3)
+    assert broken.populations.spins["mulliken"] == pytest.approx([1.0, -1.0], abs=1e-3)
+    assert ["broken-symmetry singlet" in said for said in broken.warnings] == [True]
+    assert (closed.s_squared, closed.populations.spins, closed.warnings) == (0.0, {}, [])
+
+
+def test_orbitals_of_other_electrons_are_no_guess(tmp_path: Path) -> None:
+    method = level("b3lyp/6-31g", grid=0)
+    cation = run_scf(Structure(WATER.symbols, WATER.positions, 2, 1), method, MEMORY, Progress(tmp_path))
+    found = run_scf(WATER, method, MEMORY, Progress(tmp_path), cation.orbitals)
+    assert found.warnings == ["the orbitals to start from hold 8 electrons, not 10; they were not used"]
+    assert found.energy == pytest.approx(run_scf(WATER, method, MEMORY, Progress(tmp_path)).energy, abs=1e-8)
 
 
 def test_what_a_record_needs(tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ def mean_field(structure: Structure, text: str = FITTING[0], unrestricted: bool 
     return built
 
 
+def parts(built: Any) -> float:
+    """Sum of the parts of the energy that PySCF noted [Hartree]."""
+    names = ("nuc", "e1", "coul", "exc", "dispersion")
+    return float(sum(built.scf_summary[name] for name in names if name in built.scf_summary))
+
+
 @pytest.mark.parametrize("text", FITTING)
 def test_stretched_hydrogen_wants_different_spins(text: str) -> None:
     restricted = mean_field(pair("H H", 4.0, 1), text, grid=4)
@@ -48,6 +54,46 @@ def test_stretched_hydrogen_wants_different_spins(text: str) -> None:
     assert broken.e_tot < restricted.e_tot - 0.05
     repaired = check_stability(broken)
     assert (repaired.stable, repaired.external_stable) == (True, None)
+
+
+@pytest.mark.parametrize("text", ["b3lyp-d3bj/6-31g", "b3lyp/6-31g+nofit"])
+def test_a_restricted_singlet_is_left_for_the_atoms_where_asked(text: str) -> None:
+    """With the settings of the restricted object, dispersion and grid among them."""
+    lone = mean_field(atom("H", 2), text)
+    lone.kernel()
+    kept = mean_field(pair("H H", 4.0, 1), text)
+    converge(kept)
+    same, found = stabilise(kept)
+    assert same is kept
+    assert (found.stable, found.external_stable, found.broken_symmetry, found.rounds) == (True, False, False, 0)
+    built, found = stabilise(kept, break_symmetry=True)
+    assert (found.stable, found.external_stable, found.broken_symmetry) == (True, None, True)
+    assert built.converged
+    dispersion = kept.get_dispersion() if "d3bj" in text else 0.0
+    assert built.e_tot == pytest.approx(2 * lone.e_tot + dispersion, abs=5e-4)
+    assert parts(built) == pytest.approx(built.e_tot, abs=1e-9)
+    assert found.lowering == pytest.approx(kept.e_tot - built.e_tot, abs=1e-12)
+    assert built.spin_square()[0] == pytest.approx(1.0, abs=0.02)
+    names = ("xc", "conv_tol", "conv_tol_grad", "max_cycle", "chkfile", "grids", "level_shift")
+    assert [getattr(built, name) for name in names] == [getattr(kept, name) for name in names]
+
+
+def test_a_restricted_singlet_that_nothing_leads_out_of_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    restricted = mean_field(pair("H H", 4.0, 1))
+    converge(restricted)
+    energy, start = restricted.e_tot, np.array([restricted.make_rdm1() / 2] * 2)
+
+    def stays(built: Any, *_: Any) -> None:
+        converge(built, start)
+
+    monkeypatch.setattr("alkaflow.workflows.stability.converge_second_order", stays)
+    built, found = stabilise(restricted, stays, break_symmetry=True)
+    assert built is restricted
+    assert built.converged
+    assert built.e_tot == pytest.approx(energy, abs=1e-10)
+    assert parts(built) == pytest.approx(energy, abs=1e-9)
+    assert (found.external_stable, found.broken_symmetry) == (False, False)
+    assert found.lowering < 1e-9
 
 
 def test_hydrogen_at_its_bond_length_is_stable_both_ways() -> None:
@@ -85,9 +131,9 @@ def test_a_restricted_solution_put_in_unrestricted_form_is_repaired(text: str) -
 def test_an_excited_start_is_repaired(symbols: str, distance: float, multiplicity: int) -> None:
     """The highest orbital of spin down exchanged for the lowest empty one, by the second-order solver."""
     structure = pair(symbols, distance, multiplicity)
-    ground = mean_field(structure)
+    ground = mean_field(structure, grid=0)
     ground.kernel()
-    built = mean_field(structure)
+    built = mean_field(structure, grid=0)
     occupations = np.array(ground.mo_occ)
     homo, lumo = np.flatnonzero(occupations[1] > 0)[-1], np.flatnonzero(occupations[1] == 0)[0]
     occupations[1][[homo, lumo]] = occupations[1][[lumo, homo]]
@@ -102,9 +148,7 @@ def test_an_excited_start_is_repaired(symbols: str, distance: float, multiplicit
     assert found.stable
     assert built.e_tot == pytest.approx(ground.e_tot, abs=1e-7)
     assert found.lowering == pytest.approx(before - ground.e_tot, abs=1e-7)
-    assert built.scf_summary["nuc"] + built.scf_summary["e1"] + built.scf_summary["coul"] + built.scf_summary[
-        "exc"
-    ] == pytest.approx(built.e_tot, abs=1e-9)
+    assert parts(built) == pytest.approx(built.e_tot, abs=1e-9)
 
 
 @pytest.mark.parametrize(("symbol", "multiplicity"), [("B", 2), ("C", 3), ("N", 4), ("Li", 2)])
@@ -147,9 +191,9 @@ def test_the_lowest_eigenvalue_is_that_of_the_whole_matrix() -> None:
 def test_what_a_dynamic_level_shift_leaves_does_not_matter() -> None:
     from pyscf.scf import addons
 
-    plain = mean_field(pair("O O", 1.21, 3))
+    plain = mean_field(pair("O O", 1.21, 3), grid=0)
     plain.kernel()
-    shifted = addons.dynamic_level_shift(mean_field(pair("O O", 1.21, 3)), factor=0.5)
+    shifted = addons.dynamic_level_shift(mean_field(pair("O O", 1.21, 3), grid=0), factor=0.5)
     shifted.kernel()
     shifted.level_shift = 0.3
     found = check_stability(shifted)

@@ -1,0 +1,384 @@
+"""Every way in which a calculation ends without a result has a name, and no other way has."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from alkaflow.calculations import CalculationInput, Constraint, Fragment
+from alkaflow.errors import ADVICE, BadInputError, CalculationError, Outcome
+from alkaflow.levels import KohnSham, Xtb, parse_level
+from alkaflow.records import Record
+from alkaflow.structures import Structure, build_complex, changed_bonds, find_sites, get_guest, load_host
+from alkaflow.workflows.child import failure_of
+from alkaflow.workflows.constraints import read_constraints
+from alkaflow.workflows.drift import SameCompound
+from alkaflow.workflows.progress import Progress
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
+from alkaflow.workflows.relaxation import Evaluation, relax
+from alkaflow.workflows.stability import check_stability
+from alkaflow.workflows.states import State
+from alkaflow.workflows.steps import _lowest_state, judge_stability, orbitals_of, run_task
+from alkaflow.workflows.task import FAILURE_FILE, RECORD_FILE, TASK_FILE, Task
+
+REPOSITORY = Path(__file__).parents[2]
+WATER = Structure(("O", "H", "H"), np.array([[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]]))
+
+
+def level(text: str, **changes: object) -> KohnSham:
+    return KohnSham.model_validate(parse_level(text).model_dump() | {"grid": 1} | changes)
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_the_documented_one() -> None:
+    text = (REPOSITORY / "docs" / "outcomes.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert documented == list(get_args(Outcome))
+    assert set(ADVICE) == set(documented)
+    for outcome in documented:
+        assert CalculationError(outcome, "so it ended").advice == ADVICE[outcome]
+
+
+def test_a_name_that_nobody_knows_is_no_outcome() -> None:
+    with pytest.raises(ValueError, match="'lost' is no outcome; there are scf_not_converged, "):
+        CalculationError("lost", "somewhere")
+
+
+def full_disk() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as stream:
+        stream.write(b"1")
+
+
+def full_disk_in_hdf5() -> None:
+    raise OSError("Can't write data (file write failed: No space left on device)")
+
+
+def too_large() -> None:
+    np.empty((10**9, 10**9))
+
+
+def odd() -> None:
+    Structure(("H",), np.zeros((1, 3)), 0, 1)
+
+
+def wrong() -> None:
+    np.linalg.inv(np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("cause", "outcome", "said"),
+    [
+        (full_disk, "disk_full", "No space left"),
+        (full_disk_in_hdf5, "disk_full", "No space left"),
+        (too_large, "out_of_memory", "more memory than there is"),
+        (odd, "bad_input", "1 electrons cannot have multiplicity 1"),
+        (wrong, "engine_crashed", "LinAlgError: Singular matrix"),
+        (lambda: Path("/nowhere").read_bytes(), "engine_crashed", "No such file or directory: /nowhere"),
+    ],
+)
+def test_what_went_wrong_has_a_name(cause: Any, outcome: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011  (each is another)
+        cause()
+    assert failure_of(caught.value, tmp_path)[0] == outcome
+    assert said in failure_of(caught.value, tmp_path)[1]
+
+
+def child(given: dict[str, Any], directory: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run the process that computes, as the worker does."""
+    content = {"symbols": WATER.symbols, "positions": WATER.positions.tolist(), "charge": 0, "multiplicity": 1} | given
+    task = Task(
+        calculation=CalculationInput.model_validate(content), positions=content["positions"], threads=1, memory_mb=2000
+    )
+    (directory / TASK_FILE).write_text(task.model_dump_json(), encoding="utf-8")
+    command = [sys.executable, "-P", "-m", "alkaflow.workflows.child", str(directory), str(os.getpid())]
+    return subprocess.run(command, cwd=directory, capture_output=True, check=False)
+
+
+def test_a_failure_is_left_in_its_directory(tmp_path: Path) -> None:
+    """Atoms on top of each other, as only a damaged task has them."""
+    done = child({"step": "energy", "level": Xtb(), "positions": [[0, 0, 0], [0, 0, 0.1], [0, 1, 0]]}, tmp_path)
+    assert done.returncode == 1
+    assert json.loads((tmp_path / FAILURE_FILE).read_text())["outcome"] == "bad_input"
+    assert b"Traceback" not in done.stderr
+
+
+def test_constraints_and_stability_reach_the_record(tmp_path: Path) -> None:
+    held = Constraint(kind="distance", atoms=(0, 1), value=1.05)
+    asked = level("b3lyp/sto-3g", stability=True)
+    done = child({"step": "relax", "level": asked, "constraints": [held.model_dump()]}, tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = Record.model_validate_json((tmp_path / RECORD_FILE).read_bytes())
+    lengths = np.linalg.norm(np.subtract(record.positions_angstrom[1:], record.positions_angstrom[0]), axis=1)
+    assert lengths[0] == pytest.approx(1.05, abs=1e-4)
+    assert abs(lengths[1] - 1.05) > 0.01
+    assert record.convergence.symmetry_operations == 2  # of four: one bond is not the other
+    assert record.convergence.stability is not None
+    assert record.convergence.stability["tested"]
+    assert record.convergence.stability["stable"]
+
+
+def computed(given: dict[str, Any], directory: Path) -> Record:
+    """What a step records, in this process."""
+    content = {"symbols": WATER.symbols, "positions": WATER.positions.tolist(), "charge": 0, "multiplicity": 1} | given
+    task = Task(
+        calculation=CalculationInput.model_validate(content), positions=content["positions"], threads=1, memory_mb=2000
+    )
+    return run_task(task, directory)
+
+
+def test_ghosts_lend_their_functions(tmp_path: Path) -> None:
+    """The two hydrogen atoms of water and an electron more, alone and with the functions of the missing oxygen."""
+    lent = computed(
+        {"step": "energy", "level": level("b3lyp/3-21g"), "ghosts": (0,), "charge": -1, "multiplicity": 2}, tmp_path
+    )
+    parts = {"symbols": ("H", "H"), "positions": WATER.positions[1:].tolist(), "charge": -1, "multiplicity": 2}
+    alone = computed({"step": "energy", "level": level("b3lyp/3-21g")} | parts, tmp_path)
+    assert (lent.basis_functions, alone.basis_functions) == (13, 4)
+    assert lent.energy_hartree < alone.energy_hartree - 1e-3
+    assert lent.energy_components["nuclear"] == pytest.approx(alone.energy_components["nuclear"], abs=1e-9)
+
+
+def test_frequencies_are_a_step_of_kohn_sham_levels(tmp_path: Path) -> None:
+    record = computed({"step": "frequencies", "level": level("b3lyp/sto-3g")}, tmp_path)
+    assert record.vibrations is not None
+    assert len(record.vibrations.wavenumbers) == 3
+    assert record.orbitals is not None
+    assert "hessian" in record.orbitals.format
+    with pytest.raises(CalculationError, match="frequencies are computed at Kohn-Sham levels, not at gfn2-xtb") as said:
+        computed({"step": "frequencies", "level": Xtb()}, tmp_path)
+    assert said.value.outcome == "bad_input"
+
+
+# --- constraints ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kind": "freeze", "atoms": [0, 0]}, "not different numbers"),
+        ({"kind": "freeze", "atoms": [-1]}, "not different numbers"),
+        ({"kind": "freeze", "atoms": []}, "not different numbers"),
+        ({"kind": "freeze", "atoms": [0], "value": 1.0}, "leave out the value"),
+        ({"kind": "distance", "atoms": [0, 1, 2]}, "a distance needs 2 atoms, not 3"),
+        ({"kind": "distance", "atoms": [0, 1], "value": 0.1}, "0.1 Angstrom is not between"),
+        ({"kind": "angle", "atoms": [1, 0, 2], "value": 180.0}, "180.0 degrees is not between"),
+        ({"kind": "dihedral", "atoms": [0, 1, 2, 3], "value": float("nan")}, "nan degrees is not between"),
+    ],
+)
+def test_impossible_constraints_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Constraint.model_validate(given)
+
+
+def relaxation(constraints: Any, **changes: Any) -> CalculationInput:
+    content = {"step": "relax", "level": level("b3lyp/sto-3g"), "charge": 0, "multiplicity": 1}
+    content |= {"symbols": WATER.symbols, "positions": WATER.positions.tolist(), "constraints": constraints}
+    return CalculationInput.model_validate(content | changes)
+
+
+def test_constraints_have_a_place_in_dft_relaxations_only() -> None:
+    frozen = [{"kind": "freeze", "atoms": [1]}]
+    for changes in ({"step": "energy"}, {"level": Xtb()}):
+        with pytest.raises(ValidationError, match="only relaxations at Kohn-Sham levels take constraints"):
+            relaxation(frozen, **changes)
+    with pytest.raises(ValidationError, match="atom 3 of 3"):
+        relaxation([{"kind": "freeze", "atoms": [3]}])
+    with pytest.raises(ValidationError, match="nothing is left to relax"):
+        relaxation([{"kind": "freeze", "atoms": [0, 1]}, {"kind": "freeze", "atoms": [2]}])
+    ids = [relaxation(c).id for c in (None, frozen, [{"kind": "distance", "atoms": [0, 1]}])]
+    assert len(set(ids)) == 3
+
+
+def test_constraints_as_users_write_them() -> None:
+    assert read_constraints() is None
+    assert read_constraints(["0,1,7"], ["distance:0-5=2.1", "dihedral:2-0-1-3=-60", "angle:1-0-2"]) == (
+        Constraint(kind="freeze", atoms=(0, 1, 7)),
+        Constraint(kind="distance", atoms=(0, 5), value=2.1),
+        Constraint(kind="dihedral", atoms=(2, 0, 1, 3), value=-60.0),
+        Constraint(kind="angle", atoms=(1, 0, 2)),
+    )
+    for freeze, hold, said in (
+        (["0-1"], [], "'0-1' are not numbers from 0 with commas between"),
+        ([], ["distance:0,5"], "'distance:0,5' is not of the form"),
+        ([], ["distance:0-5=two"], "is not of the form"),
+        ([], ["distance:0-5-6"], "constraint 'distance:0-5-6': a constraint on a distance needs 2 atoms, not 3"),
+    ):
+        with pytest.raises(BadInputError, match=re.escape(said)):
+            read_constraints(freeze, hold)
+
+
+# --- the same compound ------------------------------------------------------------------------------------------------
+
+HYDRATED = Structure(  # a proton between two waters, 1.0 and 1.5 Angstrom from their oxygens
+    ("O", "H", "H", "O", "H", "H", "H"),
+    np.array(
+        [[0, 0, 0], [-0.4, 0.8, 0.3], [-0.4, -0.8, 0.3], [2.5, 0, 0], [2.9, 0.8, -0.3], [2.9, -0.8, -0.3], [1.0, 0, 0]]
+    ),
+    1,
+)
+
+
+def moved(structure: Structure, atom: int, to: tuple[float, float, float]) -> np.ndarray:
+    positions = structure.positions.copy()
+    positions[atom] = to
+    return positions
+
+
+def test_a_proton_that_changes_its_owner_is_a_reaction() -> None:
+    watch = SameCompound(HYDRATED)
+    there = moved(HYDRATED, 6, (1.25, 0, 0))
+    assert watch.changed_bonds(HYDRATED.positions) == []
+    assert watch.changed_bonds(there) == []  # half way, it is still the first one's
+    farther = moved(HYDRATED, 6, (1.7, 0, 0))
+    assert watch.changed_bonds(farther) == ["O0-H6 broken", "O3-H6 made"]
+    assert watch(farther, True) == "reacted: O0-H6 broken; O3-H6 made"
+
+
+def test_a_passing_change_is_no_reaction() -> None:
+    watch = SameCompound(HYDRATED)
+    farther = moved(HYDRATED, 6, (1.7, 0, 0))
+    passing = [watch(farther, False) for _ in range(4)] + [watch(HYDRATED.positions, False)]
+    assert passing == [None] * 5
+    lasting = [watch(farther, False) for _ in range(5)]
+    assert lasting[:4] == [None] * 4
+    assert lasting[4] is not None
+    assert watch(HYDRATED.positions, True) is None
+
+
+def test_atoms_that_leave_are_named_first() -> None:
+    gone = SameCompound(WATER)(moved(WATER, 2, (0, -9, 0)), False)
+    assert gone is not None
+    assert gone.startswith("dissociated: atom 2 ")
+
+
+def test_a_single_atom_may_bond() -> None:
+    """A hydrogen atom that lands on a radical: with fragments, and where nothing is known of them."""
+    methyl = np.array([[0, 0, 0], [0, 1.08, 0], [0.935, -0.54, 0], [-0.935, -0.54, 0]])
+    apart = Structure(("C", "H", "H", "H", "H"), np.vstack([methyl, [0, 0, 2.5]]), 0, 1)
+    parts = [Fragment(atoms=(0, 1, 2, 3), charge=0, multiplicity=2), Fragment(atoms=(4,), charge=0, multiplicity=2)]
+    bound = moved(apart, 4, (0, 0, 1.09))
+    assert SameCompound(apart)(bound, True) is None
+    assert SameCompound(apart, parts)(bound, True) is None
+    halves = [parts[0].model_copy(update={"atoms": (0, 1, 2)}), parts[1].model_copy(update={"atoms": (3, 4)})]
+    assert SameCompound(apart, halves)(bound, True) == "reacted: C0-H4 made"
+
+
+def test_the_bonds_that_a_table_judges_are_judged_alike() -> None:
+    """Of a complex with known fragments, the sentences are those of the final classification."""
+    host = load_host("pyrazine")
+    site = next(site for site in find_sites(host, "Li") if site.kind == "face")
+    built = build_complex(host, "Li", site)
+    atoms = list(built.fragments.values())
+    fragments = [
+        Fragment(atoms=part, charge=0, multiplicity=each.multiplicity)
+        for part, each in zip(atoms, (host, get_guest("Li").structure), strict=True)
+    ]
+    hydrogen = built.structure.symbols.index("H")
+    for shift in (0.0, 0.4, 0.9):
+        positions = built.structure.positions.copy()
+        positions[hydrogen] *= 1 + shift / np.linalg.norm(positions[hydrogen])
+        positions[-1] *= 1 - shift / 3  # the guest comes nearer
+        expected = changed_bonds(built, positions)
+        assert len(expected) == int(shift > 0.65)
+        assert SameCompound(built.structure, fragments).changed_bonds(positions) == expected
+        assert SameCompound(built.structure).changed_bonds(positions) == expected
+
+
+def test_a_relaxation_that_reacts_is_no_result(tmp_path: Path) -> None:
+    """GFN2: hydroxide and hydronium become two waters without a barrier."""
+    from tblite.interface import Calculator
+
+    ions = Structure(
+        ("O", "H", "O", "H", "H", "H"),
+        np.array([[0, 0, 0], [-0.3, 0.9, 0], [2.7, 0, 0], [1.7, 0, 0], [3.1, 0.8, 0.4], [3.1, -0.8, 0.4]]),
+    )
+
+    def evaluate(positions: np.ndarray, _: Any) -> Evaluation:
+        calculator = Calculator("GFN2-xTB", ions.numbers, positions)
+        calculator.set("verbosity", 0)
+        found = calculator.singlepoint()
+        return Evaluation(float(found.get("energy")), np.array(found.get("gradient")))
+
+    options = {"directory": tmp_path, "fingerprint": "mine", "progress": Progress(tmp_path)}
+    with pytest.raises(CalculationError, match=r"reacted: O2-H3 broken; O0-H3 made") as caught:
+        relax(ions, evaluate, judge=SameCompound(ions), **options)
+    assert caught.value.outcome == "reacted"
+    free = relax(ions, evaluate, **options)
+    assert np.linalg.norm(free.positions[3] - free.positions[0]) < 1.1
+
+
+# --- states -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unstable_solution_is_no_result_where_the_level_asks(tmp_path: Path) -> None:
+    """Equal spins on stretched H2, which a search from them cannot leave."""
+    pair = Structure(("H", "H"), np.array([[0, 0, 0], [0, 0, 2.5]]))
+    asked = level("b3lyp/sto-3g", stability=True)
+    molecule = build_molecule(pair, asked, 1000)
+    mean_field = build_mean_field(molecule, asked, unrestricted=True)
+    density = build_mean_field(molecule, asked).get_init_guess() / 2
+    mean_field.kernel(np.array([density, density]))
+    found = vars(check_stability(mean_field))
+    with pytest.raises(CalculationError, match=r"unstable \(lowest eigenvalue .* -.* Hartree\) after 0 rep") as caught:
+        judge_stability(asked, found)
+    assert caught.value.outcome == "scf_unstable"
+    assert judge_stability(level("b3lyp/sto-3g"), found) == []
+    assert judge_stability(asked, None) == []
+    assert "not known" in judge_stability(asked, found | {"tested": False})[0]
+
+
+@pytest.mark.parametrize(("apart", "restricted"), [(0.75, True), (4.0, False)])
+def test_two_open_shell_guests_begin_with_their_lowest_singlet(apart: float, restricted: bool, tmp_path: Path) -> None:
+    """Hydrogen atoms near a helium atom: bound, their spins share orbitals; far apart, one electron stays on each."""
+    structure = Structure(("He", "H", "H"), np.array([[0, 4.0, 0], [-apart / 2, 0, 0], [apart / 2, 0, 0]]))
+    parts = [Fragment(atoms=(k,), charge=0, multiplicity=1 + bool(k)) for k in range(3)]
+    given = relaxation(None, symbols=structure.symbols, positions=structure.positions.tolist(), fragments=parts)
+    task = Task(calculation=given, positions=given.positions or (), threads=1, memory_mb=1000)
+    wanted = level("b3lyp/sto-3g", states=True)
+    orbitals, found = _lowest_state(structure, wanted, task, Progress(tmp_path), tmp_path)
+    assert found[0].restricted is restricted
+    assert [state.energy_hartree for state in found] == sorted(state.energy_hartree for state in found)
+    spins = ("restricted",) if restricted else ("alpha", "beta")
+    assert sum(orbitals[f"occupations_{spin}"].sum() for spin in spins) == 4
+    assert len(orbitals) == 2 * len(spins)
+    (tmp_path / "progress.json").unlink()
+    again, states = _lowest_state(structure, wanted, task, Progress(tmp_path), tmp_path)
+    assert not (tmp_path / "progress.json").exists()  # it was not searched a second time
+    assert states == found
+    assert all(np.array_equal(again[name], orbitals[name]) for name in orbitals)
+
+
+def test_orbitals_of_a_state_are_those_of_a_record() -> None:
+    empty = State("", 0.0, 0.75, (), False, np.ones((2, 3, 2)), np.array([[1.0, 1.0], [1.0, 0.0]]))
+    assert {name: array.shape for name, array in orbitals_of(empty).items()} == {
+        "coefficients_alpha": (3, 2),
+        "occupations_alpha": (2,),
+        "coefficients_beta": (3, 1),
+        "occupations_beta": (1,),
+    }
+
+
+# --- killed -----------------------------------------------------------------------------------------------------------
+
+
+def test_kill_9_at_random_moments() -> None:
+    """The process that computes, killed three times: the same minimum, and at most one gradient repeated for each."""
+    script = REPOSITORY / "benchmarks" / "kill.py"
+    command = [sys.executable, str(script), "--kills", "3", "--seed", "11", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["kills"] == 3
+    assert found["energy_difference_hartree"] < 1e-5
+    assert found["largest_displacement_angstrom"] < 0.01
+    assert max(found["repeated_by_attempt"]) <= 1
+    assert sum(found["gradients_begun"]) >= found["relaxations"] * found["gradients_uninterrupted"]
