@@ -28,6 +28,8 @@ COHESIVE_ENERGY_EV: dict[str, float] = {"Li": 1.63, "Na": 1.113, "K": 0.934, "Zn
 C. Kittel, Introduction to Solid State Physics, 8th ed., Wiley 2005, chapter 3, table 1.
 """
 
+_NOISE_EV = 1e-3  # of a counterpoise correction
+_DEFORMATION_NOISE_EV = 0.1  # where the geometry is of another level a deformation may come out below zero
 _SAME_PLACE = 1e-4  # Angstrom; geometries are handed on with more digits than this
 
 
@@ -148,6 +150,24 @@ class Decomposition:
         if self.host_counterpoise is None or self.guest_counterpoise is None:
             return None
         return self.host_counterpoise + self.guest_counterpoise
+
+    @property
+    def doubts(self) -> list[str]:
+        """What the signs of the parts say against them: energies of one fragment that belong to different states.
+
+        More functions cannot raise an energy, and a geometry of the same level other than the relaxed cannot lower it.
+        """
+        parts = (
+            ("host", self.host_deformation, self.host_counterpoise),
+            ("guest", self.guest_deformation, self.guest_counterpoise),
+        )
+        said = []
+        for name, deformation, counterpoise in parts:
+            if counterpoise is not None and counterpoise < -_NOISE_EV:
+                said.append(f"the {name} is {-counterpoise:.3f} eV higher with more basis functions")
+            if deformation.total < -_DEFORMATION_NOISE_EV:
+                said.append(f"the {name} is {-deformation.total:.3f} eV lower as in the complex than relaxed alone")
+        return [f"{each}: the parts of the energy are of different electronic states" for each in said]
 
     def as_dict(self) -> dict[str, float]:
         """Every number by name [eV], for tables and JSON; what was not computed is left out."""

@@ -20,8 +20,9 @@ def format_table(table: Table, style: str = "text") -> str:
 def table_cells(table: Table) -> list[tuple[str, ...]]:
     """Heading and rows as text; the host has a column where there are several."""
     several_hosts = len({row.host for row in table.rows}) > 1
+    charge, _ = _charge_words(table)
     heading = ("label", "guest", "starts at", "ends at", "computed / eV", "published / eV", "diff.", "verdict",
-               "2S+1", "<S2>", "q(guest)")  # fmt: skip
+               "2S+1", "<S2>", charge)  # fmt: skip
     cells = [heading, *(_row_cells(row) for row in table.rows)]
     if several_hosts:
         hosts = ["host", *(row.host for row in table.rows)]
@@ -91,19 +92,30 @@ def _heading(table: Table) -> str:
     return f"{table.title or table.study}{doi}"
 
 
-_PARTS_NOTE = (
-    "parts: interaction of host and guest as they are in the complex + their deformations = computed; "
-    "dispersion: what of it is the dispersion term; counterpoise and zero point are not included, add them if you want"
-)
+def _charge_words(table: Table) -> tuple[str, str]:
+    """Heading of the charges, and what they are: of one guest, or of all guests of a complex together."""
+    if any(row.guests > 1 for row in table.rows):
+        return "q(guests)", "Mulliken charge of all guests together, their sum in e"
+    return "q(guest)", "Mulliken charge in e"
+
+
+def _parts_note(table: Table) -> str:
+    """What the parts add up to."""
+    reference = " + reference" if any("reference" in row.parts_ev for row in table.rows) else ""
+    return (
+        f"parts: interaction of host and guest as they are in the complex + their deformations{reference} = computed; "
+        "dispersion: what of it is the dispersion term; counterpoise and zero point are not included, add them if you "
+        "want"
+    )
 
 
 def _notes(table: Table) -> list[str]:
     """The lines under a table: method, checks, spin states, problems, warnings."""
-    lines = [f"protocol {table.protocol}: {table.level}", f"{_formula(table)}; q(guest): Mulliken charge in e"]
+    lines = [f"protocol {table.protocol}: {table.level}", f"{_formula(table)}; {': '.join(_charge_words(table))}"]
     if not all(row.reference.startswith("free") for row in table.rows):
         lines.append(f"guests are counted from: {', '.join(dict.fromkeys(row.reference for row in table.rows))}")
     if any(row.parts_ev for row in table.rows):
-        lines.append(_PARTS_NOTE)
+        lines.append(_parts_note(table))
     lines += [f"{check.verdict}: {check.claim} (computed: {check.computed})" for check in table.checks]
     lines += list(dict.fromkeys(line for row in table.rows for line in _states_lines(row)))
     lines += [f"no number for {row.label}: {row.problem}" for row in table.rows if row.problem]
@@ -145,7 +157,7 @@ def _height(state: SpinState) -> float:
 
 def _state_text(state: SpinState) -> str:
     if state.above_lowest_ev is None:
-        return f"{state.multiplicity} has no result"
+        return f"{state.multiplicity} has no result ({state.problem})"
     spin = "" if state.s_squared is None else f" (<S2> {state.s_squared:.3f})"
     return f"{state.multiplicity} at {state.above_lowest_ev:+.3f} eV{spin}"
 
@@ -192,13 +204,14 @@ def _csv(table: Table) -> str:
     parts = list(dict.fromkeys(part for row in table.rows for part in row.parts_ev))
     legs = [leg for leg in ("complex", "before", "host", "guest") if any(leg in row.calculations for row in table.rows)]
     names = [*(f"guest_charge_{s}" for s in schemes), *(f"part_{p}_ev" for p in parts), *(f"{leg}_id" for leg in legs)]
-    writer.writerow([*_CSV_FIELDS, *names, "spin_states"])
+    writer.writerow([*_CSV_FIELDS, *names, "spin_states", "problem", "warnings", "source"])
     for row in table.rows:
         values = row.model_dump()
         charges, ids = [row.guest_charge.get(s) for s in schemes], [row.calculations.get(leg) for leg in legs]
         energies = [row.parts_ev.get(part) for part in parts]
         states = "; ".join(f"{state.part} {_state_text(state)}" for state in row.states)
-        writer.writerow([*(values[field] for field in _CSV_FIELDS), *charges, *energies, *ids, states])
+        said = [row.problem, "; ".join(row.warnings), row.source]
+        writer.writerow([*(values[field] for field in _CSV_FIELDS), *charges, *energies, *ids, states, *said])
     return buffer.getvalue()
 
 

@@ -15,7 +15,7 @@ from alkaflow.analysis.energies import (
     decompose,
 )
 from alkaflow.analysis.states import NOT_YET, Chosen, SpinState, choose_lowest, problem_of, spin_states_of
-from alkaflow.errors import MismatchError
+from alkaflow.errors import BadInputError, MismatchError
 from alkaflow.plans import PLACES_JOINT, Leg, Plan, PlanRow
 from alkaflow.records import Record
 from alkaflow.structures import (
@@ -27,6 +27,7 @@ from alkaflow.structures import (
     find_sites,
     get_guest,
     place_guests,
+    same_minimum,
 )
 
 Verdict = Literal["agrees", "deviates", "not published", "missing", "guest moved"]
@@ -112,7 +113,7 @@ def build_table(plan: Plan, records: Mapping[str, Record], problems: Mapping[str
         title=plan.study.title,
         doi=plan.study.doi,
         protocol=plan.protocol,
-        level=plan.level,
+        level="; ".join(dict.fromkeys(row.level for row in rows)) or plan.level,
         energies=plan.study.energies,
         rows=rows,
         checks=published_checks(
@@ -157,8 +158,16 @@ def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapp
         total = _energy(legs.complex, legs.host, legs.guest, guests, shift)
     except MismatchError as error:
         problem = problem or str(error)
+    # of spin states that are not all there the lowest is not known
+    if problem_of([row.complex_leg, row.before_leg or row.host_leg, row.guest_leg], records, problems):
+        last = None
+    if problem_of([row.complex_leg, row.host_leg, row.guest_leg], records, problems):
+        total = None
     computed = None if problem else last if stepwise else total
-    parts, without = _parts(legs.before if row.before_leg else legs.host, legs, records)
+    parts: dict[str, float] = {}
+    without: list[str] = []
+    if last is not None or total is not None:
+        parts, without = _parts(legs.before if row.before_leg else legs.host, legs, records)
     reference_ev = shift * (1 if stepwise else guests)
     if parts and reference_ev:
         parts["reference"] = reference_ev
@@ -194,7 +203,7 @@ def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapp
         parts_ev=parts,
         states=states,
         protocol=plan.protocol,
-        level=plan.level,
+        level=row.level or plan.level,
         calculations=_ids(row, legs),
         problem=problem,
         warnings=[*warnings, *without],
@@ -232,7 +241,7 @@ def _parts(host: Chosen | None, legs: _Legs, records: Mapping[str, Record]) -> t
         )
     except MismatchError as error:
         return {}, [f"no parts of the energy: {error}"]
-    return found.as_dict(), []
+    return found.as_dict(), found.doubts
 
 
 def _frequencies(leg: Leg, records: Mapping[str, Record]) -> Record | None:
@@ -298,16 +307,30 @@ def _final_site(plan: Plan, row: PlanRow, complex_: Chosen | None) -> tuple[str 
     if len(row.places) == 1:
         found = [classify_guest(host, positions, row.guest, row.site)]
     else:
-        found = classify_complex(_start(host, row), positions)
+        found = classify_complex(_placed(host, row.guest, row.places), positions)
+        if all(final.verdict == "stayed" for final in found):
+            return _final_placement(host, row, [str(final.member) for final in found])
     ids = [final.site for final in found if final.site is not None]
     final_id = PLACES_JOINT.join(ids) if len(ids) == len(found) else None
     return final_id, PLACES_JOINT.join(final.label for final in found), any(f.verdict != "stayed" for f in found)
 
 
-def _start(host: Structure, row: PlanRow) -> Complex:
-    """The complex of a row of several guests as it was built."""
-    sites = {member.id: (site, member) for site in find_sites(host, row.guest) for member in site.members}
-    return place_guests(host, [Placed(row.guest, *sites[place]) for place in row.places])
+def _final_placement(host: Structure, row: PlanRow, members: list[str]) -> tuple[str | None, str, bool]:
+    """The same for guests each of which is where one like it started: whether they all are, seen together."""
+    ended = PLACES_JOINT.join(members)
+    if members == row.places:
+        return row.site, row.site_label, False
+    try:
+        same = same_minimum(_placed(host, row.guest, row.places), _placed(host, row.guest, members))
+    except BadInputError:  # both at one place
+        same = False
+    return (row.site, row.site_label, False) if same else (ended, f"another placement: {ended}", True)
+
+
+def _placed(host: Structure, guest: str, places: list[str]) -> Complex:
+    """The complex of several guests at members of sites, as it is built."""
+    sites = {member.id: (site, member) for site in find_sites(host, guest) for member in site.members}
+    return place_guests(host, [Placed(guest, *sites[place]) for place in places])
 
 
 def _guest_charge(plan: Plan, row: PlanRow, complex_: Chosen | None) -> dict[str, float]:

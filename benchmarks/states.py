@@ -4,10 +4,12 @@
 
 On the GFN2-xTB geometry of the shipped records. The search is the one that relaxations at a Kohn-Sham level begin
 with. Each state is printed with its energy above the lowest, <S2>, the charge of the guest, the starts that led to
-it, and how its unpaired electron behaves under the mirror planes of the complex (+1 even, -1 odd, 0 neither).
+it, and how its unpaired electron behaves under the mirror planes of the complex (+1 even, -1 odd, 0 neither); beside
+them the state of the shipped record, which began with PySCF's default guess at the published level.
 """
 
 import argparse
+import io
 import os
 import time
 
@@ -18,16 +20,33 @@ from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.units import HARTREE_EV
 from alkaflow.workflows.blas import loaded_blas
-from alkaflow.workflows.library import shipped_bundle
+from alkaflow.workflows.bundle import read_orbital_file
+from alkaflow.workflows.library import shipped_bundle, shipped_studies
 from alkaflow.workflows.pyscf_engine import build_molecule
 from alkaflow.workflows.states import State, search_states
 
 
-def shipped_complex(guest: str, site: str) -> tuple[Structure, list[Fragment]]:
-    """The relaxed complex of the shipped records, and its fragments."""
+def shipped_complex(guest: str, site: str) -> tuple[Structure, list[Fragment], State, KohnSham]:
+    """The relaxed complex of the shipped records, its fragments, and its state with the level of that."""
     bundle = shipped_bundle("hatcn", "published-sp")
     row = next(row for row in bundle.plan.rows if row.guest == guest and row.site_kind == site)
     record = bundle.by_id[row.complex_leg.energy]
+    level = record.level_of_theory
+    assert record.orbitals is not None
+    assert isinstance(level, KohnSham)
+    archive = shipped_studies()["hatcn"] / "published-sp.orbitals.zip"
+    with np.load(io.BytesIO(read_orbital_file(archive, record.orbitals.sha256))) as orbitals:
+        coefficients = [orbitals["coefficients_alpha"], np.pad(orbitals["coefficients_beta"], ((0, 0), (0, 1)))]
+        occupations = [orbitals["occupations_alpha"], np.pad(orbitals["occupations_beta"], (0, 1))]
+    state = State(
+        "shipped record",
+        record.energy_hartree,
+        record.s_squared or 0.0,
+        (sum(record.populations.charges["mulliken"][-1:]) if record.populations else 0.0,),
+        False,
+        np.array(coefficients),
+        np.array(occupations),
+    )
     structure = Structure(
         tuple(record.symbols), np.array(record.positions_angstrom), record.charge, record.multiplicity
     )
@@ -37,7 +56,7 @@ def shipped_complex(guest: str, site: str) -> tuple[Structure, list[Fragment]]:
         Fragment(atoms=tuple(range(size)), charge=host.charge, multiplicity=host.multiplicity),
         Fragment(atoms=(size,), charge=0, multiplicity=2),
     ]
-    return structure, fragments
+    return structure, fragments, state, level
 
 
 def mirror_characters(structure: Structure, level: KohnSham, state: State) -> list[float]:
@@ -84,7 +103,7 @@ def main() -> None:
     level = parse_level(arguments.level)
     assert isinstance(level, KohnSham)
     level = level.model_copy(update={"grid": arguments.grid, "energy_threshold": 1e-7})
-    structure, fragments = shipped_complex(arguments.guest, arguments.site)
+    structure, fragments, shipped, published = shipped_complex(arguments.guest, arguments.site)
     begin = time.monotonic()
 
     def report(stage: str, number: int, energy: float) -> None:
@@ -94,6 +113,8 @@ def main() -> None:
     blas = ", ".join(f"{b['library']} {b.get('kernel')}" for b in loaded_blas())
     print(f"{arguments.guest} at the {arguments.site} of HATCN, {level}, grid level {level.grid}")
     print(f"{time.monotonic() - begin:.0f} s; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}; {blas}")
+    characters = " ".join(f"{x:+.2f}" for x in mirror_characters(structure, published, shipped))
+    print(f"shipped record at {published}: mirrors (plane, axis) {characters}")
     for state in states:
         above = (state.energy - states[0].energy) * HARTREE_EV
         characters = " ".join(f"{x:+.2f}" for x in mirror_characters(structure, level, state))

@@ -55,12 +55,12 @@ class Constraint(BaseModel):
             return self
         wanted = {"distance": 2, "angle": 3, "dihedral": 4}[self.kind]
         if len(self.atoms) != wanted:
-            raise ValueError(f"a constraint on a {self.kind} needs {wanted} atoms, not {len(self.atoms)}")
+            raise ValueError(f"a constraint of the kind {self.kind} needs {wanted} atoms, not {len(self.atoms)}")
         low, high, unit = {"distance": (0.4, 100.0, "Angstrom"), "angle": (5.0, 175.0, "degrees")}.get(
             self.kind, (-180.0, 180.0, "degrees")
         )
         if self.value is not None and not low <= self.value <= high:
-            raise ValueError(f"a {self.kind} of {self.value} {unit} is not between {low} and {high}")
+            raise ValueError(f"{self.kind} {self.value} {unit} is not between {low} and {high}")
         return self
 
 

@@ -30,8 +30,8 @@ Outcome = Literal[
 
 ADVICE: dict[Outcome, str] = {
     "scf_not_converged": "check charge and multiplicity, begin from a better geometry, or take a smaller basis first",
-    "scf_unstable": "try another multiplicity, or a relaxation whose level searches the electronic states first",
-    "relaxation_not_converged": "go on with more steps, or look at the last geometry: alkaflow results geometry ID",
+    "scf_unstable": "try another multiplicity, a relaxation that searches the states first, or the last geometry",
+    "relaxation_not_converged": "look at the last geometry (alkaflow results geometry ID), and begin again from it",
     "dissociated": "it does not bind from this start; begin nearer, at another site or with another charge",
     "reacted": "look at the last geometry (alkaflow results geometry ID): bonds changed, so it is another compound",
     "out_of_memory": "give it more memory (memory_mb, or the scheduler's limit), or take a smaller basis",

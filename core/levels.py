@@ -7,10 +7,12 @@ Written form: ``FUNCTIONAL[-DISPERSION]/BASIS[+OPTION...]``, for example ``b3lyp
 
 import json
 import re
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from alkaflow.elements import atomic_number
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.files import sha256_of
 from alkaflow.solvents import MODELS, Solvent, parse_solvent
@@ -111,6 +113,8 @@ class KohnSham(BaseModel):
     @field_validator("basis_of_element")
     @classmethod
     def _plain_bases(cls, value: dict[str, str]) -> dict[str, str]:
+        for element in value:
+            atomic_number(element)
         return {element: normalise_basis(basis) for element, basis in value.items()}
 
     def basis_for(self, symbol: str) -> str:
@@ -171,9 +175,10 @@ def parse_level(text: str, like: KohnSham | None = None) -> Xtb | KohnSham:
     Raises
     ------
     BadInputError
-        The text has no such form, or names an unknown functional, dispersion, option or solvent.
+        The text has no such form, names an unknown functional, dispersion, option or solvent, or gives a name options.
     """
     stripped = text.strip()
+    _refuse_options_of_a_name(stripped)
     if stripped.lower() == "gfn2-xtb":
         return Xtb()
     written: dict[str, Any] = {"dispersion": None, "basis_of_element": {}, "fitting": FITTING}
@@ -189,8 +194,7 @@ def _read_form(text: str) -> dict[str, Any]:
     """Fields of KohnSham that a written form sets."""
     match = _LEVEL_TEXT.fullmatch(text)
     if match is None:
-        names = f", or one of {', '.join(PRESETS)}" if "/" not in text else ""
-        raise BadInputError(f"level {text!r} is not of the form {_FORM}{names}")
+        raise _formless(text)
     functional, _, dispersion = match["method"].lower().partition("-")
     if dispersion and dispersion not in DISPERSIONS:
         raise UnknownNameError("dispersion", dispersion, DISPERSIONS)
@@ -207,6 +211,35 @@ def _read_form(text: str) -> dict[str, Any]:
             raise BadInputError(f"level {text!r} says twice what its {name} is")
         fields[name] = value
     return fields
+
+
+def _refuse_options_of_a_name(text: str) -> None:
+    """Refuse ``b3lyp-svp+cpcm(dme)``, and say how that level is written."""
+    name, plus, options = text.lower().partition("+")
+    if not plus:
+        return
+    if name == "gfn2-xtb":
+        raise BadInputError(
+            f"level {text!r}: gfn2-xtb takes no options, nor a solvent; write gfn2-xtb alone, or a level of the form "
+            f"{_FORM}"
+        )
+    if name in PRESETS:
+        refused = f"level {text!r}: the name {name}, which stands for {PRESETS[name]}, takes no options"
+        try:
+            written = parse_level(f"{PRESETS[name]}+{options}")
+        except BadInputError as error:
+            raise BadInputError(f"{refused}; {error}") from None
+        raise BadInputError(f"{refused}; write the level out, on the protocol's grid or the default one: {written}")
+
+
+def _formless(text: str) -> BadInputError:
+    """The error on a text that is neither a name nor has a functional and a basis."""
+    if "/" in text:
+        return BadInputError(f"level {text!r} is not of the form {_FORM}")
+    names = ("gfn2-xtb", *PRESETS)
+    near = get_close_matches(text.lower().partition("+")[0], names, n=3, cutoff=0.5)
+    advice = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return BadInputError(f"level {text!r} is none of {', '.join(names)}, and not of the form {_FORM}{advice}")
 
 
 def _read_option(text: str, option: str) -> tuple[str, Any]:

@@ -71,6 +71,7 @@ class PlanRow(_Part):
     published_ev: float | None = None
     tolerance_ev: float | None = None
     source: str | None = None
+    level: str | None = Field(default=None, description="where it is not that of the plan: a substituted basis")
     complex_leg: Leg
     host_leg: Leg
     guest_leg: Leg

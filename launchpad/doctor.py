@@ -15,8 +15,9 @@ import psutil
 
 from alkaflow.errors import AlkaflowError, ServiceError
 from alkaflow.launchpad.database import open_database
+from alkaflow.launchpad.limits import usable_cores, usable_memory_mb
 from alkaflow.launchpad.mongod import EmbeddedMongod, find_mongod
-from alkaflow.launchpad.worker import usable_cores, usable_memory_mb
+from alkaflow.launchpad.worker import check_device
 from alkaflow.settings import Settings, config_file
 from alkaflow.workflows.blas import best_kernel, cpu_flags, cpu_model, process_environment
 
@@ -77,6 +78,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _configuration(settings)
     yield _threads(settings)
     yield _blas(settings)
+    if settings.device == "gpu":
+        yield _guarded("GPU", lambda: _gpu(settings))
     yield _memory(settings)
     yield _data_dir(settings)
     yield _disk(settings)
@@ -139,6 +142,11 @@ def _blas(settings: Settings) -> Finding:
         )
         return Finding("BLAS", "warning", detail, advice)
     return Finding("BLAS", "ok", detail)
+
+
+def _gpu(settings: Settings) -> str:
+    check_device(settings)
+    return "gpu4pyscf is installed and sees a GPU"
 
 
 def _memory(settings: Settings) -> Finding:

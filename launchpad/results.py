@@ -53,7 +53,7 @@ def _running(document: Document) -> dict[str, Any]:
 
 
 def list_results(database: Database, study: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
-    """List calculations with their energies [Hartree], oldest first."""
+    """List calculations, oldest first, with charge [e], multiplicity, constraints (or None) and energy [Hartree]."""
     query: Document = {}
     if study:
         query["studies"] = study
@@ -65,8 +65,13 @@ def list_results(database: Database, study: str | None = None, state: str | None
         for d in database.records.find({"_id": {"$in": [d["_id"] for d in documents]}}, {"energy_hartree": 1})
     }
     keys = ("step", "state", "level", "formula", "title", "studies", "parent")
+    given = ("charge", "multiplicity", "constraints")
     return [
-        {"id": d["_id"], **{key: d[key] for key in keys}, "energy_hartree": energies.get(d["_id"])} for d in documents
+        {"id": d["_id"]}
+        | {key: d[key] for key in keys}
+        | {key: d["input"].get(key) for key in given}
+        | {"energy_hartree": energies.get(d["_id"])}
+        for d in documents
     ]
 
 

@@ -35,7 +35,7 @@ from alkaflow.workflows.checkpoint import last_geometry, saved
 from alkaflow.workflows.progress import PROGRESS_FILE, read_progress
 from alkaflow.workflows.task import FAILURE_FILE, GUESS_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE, Task
 
-__all__ = ["Event", "Watcher", "Worker", "checkpoints_of", "run_one", "usable_cores", "usable_memory_mb"]
+__all__ = ["Event", "Watcher", "Worker", "check_device", "checkpoints_of", "run_one"]
 
 _POLL_SECONDS = 0.1
 _HEARTBEAT_SECONDS = 5.0
@@ -305,7 +305,10 @@ class Worker:
             return self._read_record(directory, claim.id)
         with suppress(OSError, ValueError, KeyError):
             failure = json.loads((directory / FAILURE_FILE).read_text(encoding="utf-8"))
-            raise CalculationError(str(failure["outcome"]), str(failure["message"]))
+            outcome, message = str(failure["outcome"]), str(failure["message"])
+            if outcome == "engine_crashed":
+                message += f"; its log: {directory / _LOG_FILE}"
+            raise CalculationError(outcome, message)
         log = f"its log: {directory / _LOG_FILE}"
         what = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
         ended = f"the computing process ended with {what}"

@@ -48,11 +48,14 @@ class FinalSite:
         Id of the site where it is; None elsewhere.
     label
         For people.
+    member
+        Id of the member of that site that it is nearest to.
     """
 
     verdict: Verdict
     site: str | None
     label: str
+    member: str | None = None
 
 
 def classify_complex(complex_: Complex, positions: FloatArray, sites: Sequence[Site] | None = None) -> list[FinalSite]:
@@ -207,23 +210,27 @@ def _nearest_site(
     bound = max(_BOUND_WITHIN * guest.reach("N"), _NEAR) if guest.is_atom else _NEAR
     if nearest.min() > bound:
         return FinalSite("dissociated", None, f"dissociated ({nearest.min():.2f} Angstrom from the nearest atom)")
-    distances = {site.id: _distance_from(site, host, atoms, guest, there) for site in sites}
+    nearest_members = {site.id: _nearest_member(site, host, atoms, guest, there) for site in sites}
+    distances = {site: distance for site, (distance, _) in nearest_members.items()}
     best = min(sites, key=lambda site: distances[site.id], default=None)
     limit = _STAYS_WITHIN if guest.is_atom else _MOLECULE_STAYS_WITHIN
     if not guest.is_atom and distances.get(start, np.inf) <= limit:
         best = next(site for site in sites if site.id == start)  # a molecule may touch several sites at once
     if best is None or distances[best.id] > limit:
         return FinalSite("migrated", None, "at no known site")
-    return FinalSite("stayed" if best.id == start else "migrated", best.id, best.label)
+    return FinalSite("stayed" if best.id == start else "migrated", best.id, best.label, nearest_members[best.id][1])
 
 
-def _distance_from(site: Site, host: Structure, atoms: FloatArray, guest: Guest, there: FloatArray) -> float:
-    """Distance of the nearest contact atom of a guest from the nearest ideal place of a site [Angstrom]."""
+def _nearest_member(
+    site: Site, host: Structure, atoms: FloatArray, guest: Guest, there: FloatArray
+) -> tuple[float, str | None]:
+    """Distance of the nearest contact atom of a guest from the nearest ideal place of a site [Angstrom], and whose."""
     if guest.is_atom and not site.suits(guest):
-        return float("inf")
+        return float("inf"), None
     contacts = there[list(guest.contacts(site.donates))]
     ideals = np.array([_carried(host, atoms, member.anchors, member.position) for member in site.members])
-    return float(cdist(contacts, ideals).min())
+    distances = cdist(contacts, ideals).min(axis=0)
+    return float(distances.min()), site.members[int(distances.argmin())].id
 
 
 def _carried(host: Structure, atoms: FloatArray, anchors: tuple[int, ...], position: FloatArray) -> FloatArray:

@@ -1,6 +1,8 @@
 """A molecule, cluster or complex: symbols, positions, charge and multiplicity."""
 
 from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +39,8 @@ class Structure:
     Raises
     ------
     BadInputError
-        Shapes disagree, a position is not finite, atoms overlap, or charge and multiplicity are impossible.
+        Shapes disagree, a position is not finite, atoms overlap, or charge and multiplicity are impossible or no whole
+        numbers.
     """
 
     symbols: tuple[str, ...]
@@ -63,6 +66,8 @@ class Structure:
         object.__setattr__(self, "symbols", tuple(self.symbols))
         object.__setattr__(self, "positions", positions)
         check_no_overlap(self.symbols, positions)
+        for name in ("charge", "multiplicity"):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         if self.multiplicity == 0:
             object.__setattr__(self, "multiplicity", lowest_multiplicity(self.symbols, self.charge))
         check_multiplicity(self.symbols, self.charge, self.multiplicity)
@@ -83,6 +88,13 @@ class Structure:
     def with_positions(self, positions: FloatArray) -> "Structure":
         """Return the same atoms elsewhere; positions [Angstrom], shape=(n_atoms, 3)."""
         return replace(self, positions=positions)
+
+
+def whole_number(what: str, value: Any) -> int:
+    """Return an integer, or a float that is one, as an int; refuse anything else with a sentence about ``what``."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value).is_integer():
+        raise BadInputError(f"{what} is {str(value)[:40]!r}; it must be a whole number")
+    return int(value)
 
 
 def check_no_overlap(symbols: tuple[str, ...], positions: FloatArray) -> None:

@@ -12,7 +12,8 @@ from alkaflow.files import write_atomically
 from alkaflow.structures.structure import MAX_ATOMS, FloatArray, Structure
 from alkaflow.structures.textfiles import read_text
 
-_STATE = re.compile(r"\b(charge|multiplicity)=([+-]?\d{1,4})\b")
+_STATE = re.compile(r"(?<![\w.-])(charge|multiplicity)\s*=\s*[\"']?([^\s,;()\[\]{}\"'|]*)", re.IGNORECASE)
+_WHOLE = re.compile(r"([+-]?\d{1,9})(\.0*)?", re.ASCII)
 
 
 def read_xyz(path: Path | str, charge: int | None = None, multiplicity: int | None = None) -> Structure:
@@ -24,22 +25,23 @@ def read_xyz(path: Path | str, charge: int | None = None, multiplicity: int | No
         An XYZ file: number of atoms, comment, then ``symbol x y z`` [Angstrom] per line.
     charge, multiplicity
         Of the structure; by default what the comment line says (``charge=-1 multiplicity=1``), then neutral and the
-        lowest multiplicity.
+        lowest multiplicity. Another charge than the comment's goes with the lowest multiplicity, not the comment's.
 
     Raises
     ------
     ParseError
-        The file breaks the format; the message names file and line.
+        The file breaks the format, or the comment gives charge or multiplicity twice or as no whole number; the message
+        names file and line.
     BadInputError
         The file cannot be read, atoms overlap, or charge and multiplicity are impossible.
     """
     path = Path(path)
     text = read_text(path)
     symbols, positions = parse_xyz(text, path)
-    said = dict(_STATE.findall(text.splitlines()[1]))
-    if charge is None:
-        charge = int(said.get("charge", 0))
-        multiplicity = multiplicity or int(said.get("multiplicity", 0))
+    said = _parse_state(text.splitlines()[1], path)
+    if charge is None or charge == said.get("charge", 0):
+        charge = said.get("charge", 0)
+        multiplicity = multiplicity or said.get("multiplicity", 0)
     try:
         return Structure(symbols, positions, charge, multiplicity or 0, path.stem)
     except BadInputError as error:
@@ -69,6 +71,21 @@ def parse_xyz(text: str, path: Path | str = "<text>") -> tuple[tuple[str, ...], 
         if line.strip():
             raise ParseError(path, number, f"line 1 promises {count} atoms, but there is more: {line.strip()[:40]!r}")
     return tuple(symbols), np.array(positions)
+
+
+def _parse_state(comment: str, path: Path | str) -> dict[str, int]:
+    """Charge and multiplicity, as far as the comment, the second line of a file, gives them."""
+    said: dict[str, int] = {}
+    for name, written in _STATE.findall(comment):
+        key, whole = name.lower(), _WHOLE.fullmatch(written)
+        if whole is None:
+            raise ParseError(path, 2, f"{key} is not a whole number: {written[:40]!r}; correct it, or leave it out")
+        value = int(whole[1])
+        if key == "multiplicity" and value < 1:
+            raise ParseError(path, 2, f"multiplicity is {value}; it is 2S+1, so 1 for a singlet")
+        if said.setdefault(key, value) != value:
+            raise ParseError(path, 2, f"{key} is given twice, as {said[key]} and as {value}; leave one out")
+    return said
 
 
 def _parse_atom(line: str, path: Path | str, number: int) -> tuple[str, list[float]]:

@@ -24,6 +24,7 @@ _PARTS = ("d", "d,p", "2d,p", "2d,2p", "3d,3p", "df,pd", "2df,p", "2df,2p", "2df
 # Polarisation functions that may follow a Pople name.
 _POLARISATION = {f"({part})" for part in _PARTS}
 _LAST_ALL_ELECTRON_DEF2 = 36  # Kr
+_LAST_LIGHT = 10  # Ne
 # Largest exponent of an s function over Z^2. STO-3G, the smallest that describes a 1s shell, has 1.8 and more; sets
 # for valence electrons have less than 1, but for some of the def2 and correlation-consistent families.
 _TIGHTEST_ORBITAL, _TIGHTEST_FITTING = 1.5, 1.0
@@ -154,8 +155,9 @@ def _checked(level: KohnSham, name: str, symbol: str) -> ElementBasis:
 def with_substitutes(level: KohnSham, symbols: tuple[str, ...]) -> KohnSham:
     """Return a level that describes all of the elements, where a substitute for its basis is enough.
 
-    The level itself where its basis describes them all or it names a substitute; else with `SUBSTITUTE`. One level
-    for all parts of an adsorption energy needs the elements of all of them here.
+    The level itself where its basis describes them all or it names a substitute; else with `SUBSTITUTE`, but for a
+    basis that leaves out one of H to Ne, which is none for molecules: that is refused when it is used. One level for
+    all parts of an adsorption energy needs the elements of all of them here.
 
     Parameters
     ----------
@@ -171,14 +173,44 @@ def with_substitutes(level: KohnSham, symbols: tuple[str, ...]) -> KohnSham:
     """
     if level.substitute is not None:
         return level
+    lacking = []
     for symbol in sorted(set(symbols) - set(level.basis_of_element)):
         try:
             _checked(level, level.basis, symbol)
         except UnknownNameError:
             raise
         except BadInputError:
-            return level.model_copy(update={"substitute": SUBSTITUTE})
-    return level
+            lacking.append(atomic_number(symbol))
+    if not lacking or min(lacking) <= _LAST_LIGHT:
+        return level
+    return level.model_copy(update={"substitute": SUBSTITUTE})
+
+
+def check_electrons(level: KohnSham, symbols: tuple[str, ...], charge: int, multiplicity: int, functions: int) -> None:
+    """Refuse more electrons of one spin than there are basis functions.
+
+    Parameters
+    ----------
+    level
+        With its core potentials.
+    symbols
+        Of the atoms that are there, without ghosts.
+    charge, multiplicity
+        Of them.
+    functions
+        Number of basis functions.
+
+    Raises
+    ------
+    BadInputError
+        With both numbers.
+    """
+    up = (valence_electrons(level, symbols) - charge + multiplicity - 1) // 2
+    if up > functions:
+        raise BadInputError(
+            f"charge {charge:+d} and multiplicity {multiplicity} put {up} electrons of one spin into the {functions} "
+            f"functions of {level.basis}; correct them, or take a larger basis"
+        )
 
 
 def with_smaller_basis(level: KohnSham, name: str, symbols: tuple[str, ...]) -> KohnSham:

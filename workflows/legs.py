@@ -7,6 +7,7 @@ from alkaflow.calculations import CalculationInput, Constraint, Fragment, rounde
 from alkaflow.levels import KohnSham, Level
 from alkaflow.plans import Halves, Leg
 from alkaflow.structures import Structure
+from alkaflow.workflows.basis import check_electrons, count_functions, element_basis
 from alkaflow.workflows.protocols import Protocol
 
 _SPIN_WORDS = {1: "singlet", 2: "doublet", 3: "triplet", 4: "quartet", 5: "quintet", 6: "sextet", 7: "septet"}
@@ -31,7 +32,18 @@ class Calculations:
         self.titles: dict[str, str] = {}
 
     def add(self, given: CalculationInput, title: str) -> str:
-        """Take a calculation in, unless it is there; returns its id."""
+        """Take a calculation in, unless it is there; returns its id.
+
+        Raises
+        ------
+        BadInputError
+            It has more electrons than its basis can hold.
+        """
+        level = given.level
+        if isinstance(level, KohnSham) and given.id not in self.inputs:
+            names = {symbol: element_basis(level, symbol).name for symbol in set(given.symbols)}
+            functions = count_functions(names, given.symbols, bool(level.cartesian))
+            check_electrons(level, given.real_symbols, given.charge, given.multiplicity, functions)
         self.inputs.setdefault(given.id, given)
         self.titles.setdefault(given.id, f"{title}, {given.step}")
         return given.id

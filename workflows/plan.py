@@ -39,13 +39,14 @@ def make_plan(
     folder
         What the files of hosts are relative to; the working directory without it.
     sites, guests
-        Instead of the study's own; published rows are matched to whatever is chosen.
+        Instead of the study's own; published rows are matched to whatever is chosen. A host without any of the sites
+        has no row.
 
     Raises
     ------
     BadInputError
-        An unknown protocol, host, guest, site, element or basis, an impossible charge or multiplicity, or a guest
-        without the reference asked for.
+        An unknown protocol, host, guest, element or basis, a site that no host has, an impossible charge or
+        multiplicity, or a guest without the reference asked for.
     """
     chosen = get_protocol(protocol or study.protocol)
     if study.level:
@@ -54,29 +55,26 @@ def make_plan(
         chosen = chosen.with_frequencies()
     if study.counterpoise and isinstance(chosen.energy, KohnSham) and chosen.energy.solvent:
         raise BadInputError("counterpoise: true and a solvent do not go together: every ghost would get a cavity")
-    rows = Rows(study)
+    rows = Rows(study, chosen.level)
     queries = list(sites or study.sites)
-    unanswered: dict[str, BadInputError] = {}
     wanted_guests = list(guests or study.guests)
     for guest in wanted_guests:  # refused before any host is built
         _check_reference(guest, study.reference)
-    answered: set[str] = set()
-    for entry in study.hosts:
-        host = _load_entry(entry, folder)
+    hosts = [(entry, _load_entry(entry, folder)) for entry in study.hosts]
+    starts = {
+        (entry.name, guest): Starts(host, guest, study.guests_per_complex)
+        for entry, host in hosts
+        for guest in wanted_guests
+    }
+    selected = _selected(starts, queries)
+    for entry, host in hosts:
         published = [row for row in study.published if row.host == entry.name]
         for guest in wanted_guests:
             described = _describing(chosen, (host, get_guest(guest).structure))
-            starts = Starts(host, guest, study.guests_per_complex)
-            selected, failed = _selected(starts, queries)
-            if not selected:
-                raise BadInputError(f"host {entry.name!r}: {failed[queries[0]]}")
-            answered |= set(queries) - set(failed)
-            unanswered |= failed
-            match = _match_published(published, guest, starts, selected, strict=sites is None)
-            for start in selected.values():
+            of_both = (entry.name, guest)
+            match = _match_published(published, guest, starts[of_both], selected[of_both], strict=sites is None)
+            for start in selected[of_both].values():
                 rows.add(entry, start, described, match.get(start.id))
-    if missing := [query for query in queries if query not in answered]:
-        raise unanswered[missing[0]]
     return rows.plan(chosen)
 
 
@@ -152,6 +150,8 @@ def plan_steps(
     BadInputError
         A level lacks an element, or the constraints are not for this structure or these steps.
     """
+    if protocol.frequencies and len(structure) == 1:
+        raise BadInputError(f"{structure.formula} is one atom, which has no vibrations; leave out the frequencies")
     if constraints:
         _check_constraints(structure, protocol, constraints)
     calculations = Calculations()
@@ -174,6 +174,28 @@ def _check_constraints(structure: Structure, protocol: Protocol, constraints: tu
     last = max(atom for constraint in constraints for atom in constraint.atoms)
     if last >= len(structure):
         raise BadInputError(f"a constraint names atom {last}; {structure.formula} has atoms 0 to {len(structure) - 1}")
+    _check_independent(structure, constraints)
+
+
+def _check_independent(structure: Structure, constraints: tuple[Constraint, ...]) -> None:
+    """Refuse constraints that contradict each other, or leave nothing free."""
+    frozen = {atom for constraint in constraints if constraint.kind == "freeze" for atom in constraint.atoms}
+    if len(frozen) == len(structure):
+        raise BadInputError(f"every atom of {structure.formula} is frozen; nothing is left to relax")
+    held: set[frozenset[int]] = set()
+    for constraint in constraints:
+        atoms = frozenset(constraint.atoms)
+        if constraint.kind == "freeze":
+            continue
+        if atoms <= frozen:
+            raise BadInputError(f"the {constraint.kind} of atoms {_numbers(constraint)} is fixed, as all are frozen")
+        if atoms in held:
+            raise BadInputError(f"two constraints are on atoms {_numbers(constraint)}; leave one out")
+        held.add(atoms)
+
+
+def _numbers(constraint: Constraint) -> str:
+    return ", ".join(str(atom) for atom in constraint.atoms)
 
 
 def _load_entry(entry: HostEntry, folder: Path | None) -> Structure:
@@ -205,16 +227,40 @@ def _first_multiplicity(entry: HostEntry) -> int | None:
     return listed[0] if listed else entry.multiplicity
 
 
-def _selected(starts: Starts, queries: Sequence[str]) -> tuple[dict[str, Start], dict[str, BadInputError]]:
-    """The starts that any query names, each once, by id; and why the other queries name none."""
-    selected: dict[str, Start] = {}
-    failed: dict[str, BadInputError] = {}
+_HostAndGuest = tuple[str, str]
+
+
+def _selected(starts: Mapping[_HostAndGuest, Starts], queries: Sequence[str]) -> dict[_HostAndGuest, dict[str, Start]]:
+    """The starts that any query names, each once, by id; of every host and guest.
+
+    A host that has none of them has no row. Refused are a query that names none anywhere, and a guest without a row;
+    the sentence has the reason of every host.
+    """
+    selected: dict[_HostAndGuest, dict[str, Start]] = {of_both: {} for of_both in starts}
+    failed: dict[tuple[str, _HostAndGuest], str] = {}
     for query in queries:
-        try:
-            selected |= {start.id: start for start in starts.named(query) if start.id not in selected}
-        except BadInputError as error:  # no mistake while another host has some
-            failed[query] = error
-    return selected, failed
+        for of_both, there in starts.items():
+            try:
+                named = there.named(query)
+            except BadInputError as error:  # no mistake while another host has some
+                failed[query, of_both] = str(error)
+            else:
+                selected[of_both] |= {start.id: start for start in named if start.id not in selected[of_both]}
+        if all((query, of_both) in failed for of_both in starts):
+            raise _without(list(starts), query, failed)
+    for guest in dict.fromkeys(guest for _, guest in starts):
+        asked = [of_both for of_both in starts if of_both[1] == guest]
+        if not any(selected[of_both] for of_both in asked):
+            raise BadInputError(f"guest {guest!r}: {_without(asked, queries[0], failed)}")
+    return selected
+
+
+def _without(
+    asked: Sequence[_HostAndGuest], query: str, failed: Mapping[tuple[str, _HostAndGuest], str]
+) -> BadInputError:
+    """The error on a query that names nothing on any host."""
+    reasons = dict.fromkeys(f"host {of_both[0]!r}: {failed[query, of_both]}" for of_both in asked)
+    return BadInputError("; ".join(reasons))
 
 
 def _match_published(
@@ -225,7 +271,10 @@ def _match_published(
     for row in rows:
         if row.guest != guest:
             continue
-        named = starts.named(row.site)
+        try:
+            named = starts.named(row.site)
+        except BadInputError as error:
+            raise BadInputError(f"published row {row.label!r}, host {row.host!r}: {error}") from None
         if len(named) > 1:
             raise BadInputError(
                 f"published row {row.label!r}: site {row.site!r} is ambiguous; "

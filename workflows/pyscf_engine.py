@@ -55,6 +55,7 @@ class ScfResult:
     basis_sha256: str
     warnings: list[str]
     seconds: dict[str, float]
+    stability: Stability | None = None
 
 
 def build_molecule(
@@ -247,11 +248,13 @@ def _converge_on_grids(
     for grid in ([level.scf_grid] if level.scf_grid is not None else []) + [level.grid]:
         set_grid(mean_field, grid)
         try:
-            corrections += device.converge(mean_field, density, watch)
+            needed = device.converge(mean_field, density, watch)
         except CalculationError as error:
             raise CalculationError(error.outcome, f"{level}: {error}") from error
-        if stability is None and (level.stability or corrections):
-            mean_field, stability = stabilise(mean_field, break_symmetry=bool(level.stability))
+        corrections += needed
+        if needed or (level.stability and stability is None):
+            mean_field, found = stabilise(mean_field, break_symmetry=bool(level.stability))
+            stability = found.after(stability) if stability else found
         density = mean_field.make_rdm1()
     return mean_field, corrections, stability
 
@@ -290,6 +293,7 @@ def _describe(
         basis_sha256=basis_hash(molecule._basis, molecule._ecp),  # noqa: SLF001  (no other way to the data it used)
         warnings=warnings + _warnings(molecule.spin, spin_square, stability),
         seconds={},
+        stability=stability,
     )
 
 

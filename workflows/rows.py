@@ -13,8 +13,8 @@ from alkaflow.workflows.starts import Start, host_spin_states, spin_states
 class Rows:
     """Collects the rows of a study."""
 
-    def __init__(self, study: Study) -> None:
-        self._study = study
+    def __init__(self, study: Study, level: str) -> None:
+        self._study, self._level = study, level
         self._hosts: dict[str, PlannedHost] = {}
         self._rows: list[PlanRow] = []
         self._calculations = Calculations()
@@ -49,6 +49,7 @@ class Rows:
                 published_ev=published.value_ev if published else None,
                 tolerance_ev=published.tolerance if published else None,
                 source=published.source if published else None,
+                level=protocol.level if protocol.level != self._level else None,
                 host_leg=host_half.leg,
                 guest_leg=guest_half.leg,
                 before_leg=before.leg if before else None,

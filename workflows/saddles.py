@@ -57,12 +57,12 @@ def to_minimum(structure: Structure, protocol: Protocol, run: Run, rounds: int =
     Returns
     -------
     list
-        Records of the last round, the frequencies last; these may still show imaginary modes. An atom has none.
+        Records of the last round, the frequencies last; these may still show imaginary modes.
 
     Raises
     ------
     BadInputError
-        The protocol relaxes nothing, or has no level for frequencies.
+        The protocol relaxes nothing, or has no level for frequencies; or the structure is an atom.
     CalculationError
         A step ended without a result, or a relaxation ended above the saddle point, in another electronic state.
     """
@@ -72,11 +72,10 @@ def to_minimum(structure: Structure, protocol: Protocol, run: Run, rounds: int =
         )
     protocol = protocol.with_frequencies()
     records = run(plan_steps(structure, protocol))
-    if len(structure) == 1:
-        return records
     for _ in range(rounds):
         saddle = records[-1]
-        starts = list(beside(saddle))
+        name = f"{structure.name or structure.formula} off saddle point {saddle.id[:8]}"
+        starts = [replace(start, name=name) for start in beside(saddle)]
         if not starts:
             break
         below = replace(protocol, relaxations=(_relaxation(protocol, saddle),))
@@ -109,9 +108,8 @@ def beside(saddle: Record) -> Iterator[Structure]:
     if not modes:
         return
     structure, mode = structure_of(saddle), np.array(modes[0])
-    name = f"{structure.formula} beside {saddle.id}"
     for amount in (DISPLACEMENT,) if is_reversed(structure, mode) else (DISPLACEMENT, -DISPLACEMENT):
-        yield replace(structure.with_positions(displaced(structure.positions, mode, amount)), name=name)
+        yield structure.with_positions(displaced(structure.positions, mode, amount))
 
 
 def is_reversed(structure: Structure, mode: FloatArray) -> bool:

@@ -59,6 +59,25 @@ class Stability:
     eigenvalue: float | None = None
     external_eigenvalue: float | None = None
 
+    @property
+    def lowest(self) -> float:
+        """The lower of both eigenvalues [Hartree]; one that has not converged is an upper bound."""
+        return min((x for x in (self.eigenvalue, self.external_eigenvalue) if x is not None), default=0.0)
+
+    @property
+    def unstable(self) -> bool:
+        """Whether a rotation is known that lowers the energy, within the spin symmetry or out of it."""
+        return self.lowest < _THRESHOLD
+
+    def after(self, before: "Stability") -> "Stability":
+        """Return it with the rounds that an earlier test in the same calculation took."""
+        return replace(
+            self,
+            broken_symmetry=self.broken_symmetry or before.broken_symmetry,
+            rounds=self.rounds + before.rounds,
+            lowering=self.lowering + before.lowering,
+        )
+
 
 def check_stability(mean_field: Any) -> Stability:
     """Test a converged RKS or UKS object, density fitted or not; it is left as it is."""

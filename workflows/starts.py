@@ -106,7 +106,7 @@ def host_spin_states(host: Structure, wanted: Wanted) -> tuple[int, ...]:
         try:
             replace(host, multiplicity=state)
         except BadInputError as error:
-            raise BadInputError(f"host {host.name!r}: {error}") from None
+            raise BadInputError(f"host {host.name!r}: {error}; leave it out of the host's multiplicities") from None
     return states
 
 
@@ -123,14 +123,16 @@ def spin_states(complex_: Complex, host_states: Sequence[int], wanted: Wanted, s
     host_states
         Multiplicities of its host that are computed.
     wanted
-        ``auto`` for all that the fragments couple to, or a list, of which those that its electrons allow are taken.
+        ``auto`` for all that the fragments couple to, or a list, of which those of the parity of its electrons are
+        taken.
     strict
-        Whether a list none of which the electrons allow is refused, rather than taken for no wish.
+        Whether a list is refused of which one is more than the electrons can have, or none has the parity; without it
+        the former are left out, and the latter is no wish.
 
     Raises
     ------
     BadInputError
-        No multiplicity of the list is possible.
+        A multiplicity of the list is more than the electrons can have, or none is possible.
     """
     guests = [get_guest(placed.guest).multiplicity for placed in complex_.placed]
     hosts = [replace(complex_.host, multiplicity=state) for state in host_states]
@@ -139,14 +141,24 @@ def spin_states(complex_: Complex, host_states: Sequence[int], wanted: Wanted, s
         return tuple(coupled)
     electrons = electron_count(complex_.structure.symbols, complex_.structure.charge)
     if isinstance(wanted, tuple):
-        possible = tuple(state for state in wanted if (state + electrons) % 2 == 1)
+        possible = tuple(state for state in wanted if (state + electrons) % 2 == 1 and state <= electrons + 1)
+        too_high = [state for state in wanted if state > electrons + 1]
+        if strict and (too_high or not possible):
+            listed = ", ".join(str(state) for state in too_high or wanted)
+            what = "too high" if too_high else "none is possible"
+            there = f"at most {electrons + 1}" if too_high else ", ".join(map(str, coupled))
+            raise BadInputError(
+                f"multiplicities {listed}: {what} for {_named(complex_)}, which has {electrons} electrons; "
+                f"it can have {there}"
+            )
         if possible:
             return possible
-        if strict:
-            listed = ", ".join(str(state) for state in wanted)
-            raise BadInputError(
-                f"multiplicities {listed}: none is possible for {complex_.structure.name}, which has {electrons} "
-                f"electrons; it can have {', '.join(map(str, coupled))}"
-            )
     several = len(host_states) > 1 or sum(multiplicity > 1 for multiplicity in guests) > 1
     return tuple(coupled) if several else (coupled[0],)
+
+
+def _named(complex_: Complex) -> str:
+    """Guests, site and host of a complex, for people."""
+    guests = " and ".join(placed.guest for placed in complex_.placed)
+    places = " and ".join(placed.site.label for placed in complex_.placed)
+    return f"{guests} at {places} of host {complex_.host.name!r}"

@@ -9,6 +9,7 @@ What is lowest then is tested for stability: on a symmetric structure all starts
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, product
@@ -30,6 +31,7 @@ Report = Callable[..., None]
 _SAME_ENERGY = 1e-5  # Hartree
 _SAME_DENSITY = 0.05  # electrons that sit elsewhere
 _SEARCH_RUNGS = RUNGS[:3]
+_FRAGMENT_SCF = (1e-4, 1e-2, 30)  # energy change [Hartree], orbital gradient, cycles
 _HOLD_RUNGS = RUNGS[:1]
 
 
@@ -184,11 +186,8 @@ class _Search:
         cache: dict[Fragment, Any] = {}
         for label, parts in self._charge_distributions():
             for signs in _couplings([part.multiplicity - 1 for part in parts], self._structure.multiplicity - 1):
-                try:
+                with suppress(np.linalg.LinAlgError, FloatingPointError):  # a start more or less
                     yield _with_spins(label, parts, signs), self._superpose(parts, signs, cache)
-                except CalculationError as error:
-                    if error.outcome != "scf_not_converged":
-                        raise
 
     def _charge_distributions(self) -> Iterator[tuple[str, list[Fragment]]]:
         """The fragments as they are, and with the last unpaired electron of some guests on the host."""
@@ -220,7 +219,10 @@ class _Search:
         return _padded([np.hstack(spin) for spin in columns])
 
     def _orbitals_alone(self, part: Fragment) -> list[FloatArray]:
-        """Occupied orbitals of a fragment alone, by spin."""
+        """Occupied orbitals of a fragment alone, by spin: a start, so a few cycles of DIIS do, converged or not.
+
+        An anion with near-degenerate orbitals may take all rungs of the ladder, longer than the search itself.
+        """
         atoms = list(part.atoms)
         if self._molecule.atom_charges()[atoms].sum() == part.charge:  # a bare proton; core potentials count as cores
             slices = self._molecule.aoslice_by_atom()
@@ -233,7 +235,10 @@ class _Search:
         )
         mean_field = build_mean_field(build_molecule(alone, self._level, self._memory), self._level, True)
         set_grid(mean_field, self._level.grid)
-        converge(mean_field, rungs=_SEARCH_RUNGS)
+        mean_field.conv_tol, mean_field.conv_tol_grad, mean_field.max_cycle = _FRAGMENT_SCF
+        mean_field.kernel()
+        if not np.isfinite(mean_field.e_tot):
+            raise FloatingPointError(f"{self._level}: the energy of {alone.formula} is not finite")
         return [c[:, f > 0] for c, f in zip(mean_field.mo_coeff, mean_field.mo_occ, strict=True)]
 
     def run(self, label: str, density: Any) -> None:

@@ -4,7 +4,6 @@ import io
 import resource
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,6 +20,7 @@ from alkaflow.workflows.task import GUESS_FILE, ORBITAL_FILE, Task
 if TYPE_CHECKING:
     from alkaflow.workflows.device import Cpu
     from alkaflow.workflows.pyscf_engine import ScfResult
+    from alkaflow.workflows.stability import Stability
     from alkaflow.workflows.states import State
 
 ORBITAL_FORMAT = "npz: coefficients (functions, occupied), energies [Hartree], occupations, by spin"
@@ -130,7 +130,6 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
         guess=guess,
         device=device,
     )
-    stability = asdict(result.stability) if result.stability else None
     molecule = build_molecule(structure, level, task.memory_mb)
     return {
         "start_positions_angstrom": structure.positions.tolist(),
@@ -144,11 +143,11 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
             max_force=result.max_gradient * HARTREE_EV / BOHR_ANGSTROM,
             symmetry_operations=result.operations,
             corrections=result.corrections,
-            stability=stability,
+            stability=asdict(result.stability) if result.stability else None,
         ),
         "orbitals": _write_orbitals(dict(result.guess), directory) if result.guess else None,
         "states": states,
-        "warnings": result.notes + judge_stability(level, stability),
+        "warnings": result.notes + judge_stability(level, result.stability),
     }
 
 
@@ -270,12 +269,12 @@ def _described(structure: Any, level: KohnSham, result: "ScfResult", directory: 
         "basis_sha256": result.basis_sha256,
         "convergence": result.convergence,
         "orbitals": _write_orbitals(result.orbitals, directory),
-        "warnings": result.warnings + judge_stability(level, result.convergence.stability),
+        "warnings": result.warnings + judge_stability(level, result.stability),
         "seconds": result.seconds,
     }
 
 
-def judge_stability(level: KohnSham, stability: Mapping[str, Any] | None) -> list[str]:
+def judge_stability(level: KohnSham, stability: "Stability | None") -> list[str]:
     """Refuse a solution that its level wants stable and that is not; return what else a record has to say of it.
 
     Parameters
@@ -283,7 +282,7 @@ def judge_stability(level: KohnSham, stability: Mapping[str, Any] | None) -> lis
     level
         With or without a wish for stability.
     stability
-        The fields of a `Stability`; None where none was asked for.
+        None where none was asked for.
 
     Raises
     ------
@@ -292,15 +291,15 @@ def judge_stability(level: KohnSham, stability: Mapping[str, Any] | None) -> lis
     """
     if stability is None:
         return []
-    if not stability["tested"]:
-        return ["whether the SCF solution is stable is not known: its orbital Hessian did not converge"]
-    if level.stability and not stability["stable"]:
+    if level.stability and stability.unstable:
         raise CalculationError(
             "scf_unstable",
-            f"{level}: the SCF solution is unstable (lowest eigenvalue of the orbital Hessian "
-            f"{stability['eigenvalue']:.1e} Hartree) after {stability['rounds']} repetitions from rotated orbitals, "
-            f"which lowered the energy by {stability['lowering']:.1e} Hartree",
+            f"{level}: the SCF solution is unstable (lowest eigenvalue of the orbital Hessian {stability.lowest:.1e} "
+            f"Hartree) after {stability.rounds} repetitions from rotated orbitals, which lowered the energy by "
+            f"{stability.lowering:.1e} Hartree",
         )
+    if not stability.tested:
+        return ["whether the SCF solution is stable is not known: its orbital Hessian did not converge"]
     return []
 
 

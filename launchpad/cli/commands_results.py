@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from alkaflow.errors import BadInputError, UnknownNameError
-from alkaflow.launchpad.cli.output import print_columns, print_json, say, study_name
+from alkaflow.launchpad.cli.output import print_columns, print_json, say, study_name, write_text
 from alkaflow.settings import load_settings
 
 app = typer.Typer(help="Look at and export what was computed.", no_args_is_help=True, rich_markup_mode=None)
@@ -23,7 +23,7 @@ def list_(
     state: Annotated[str | None, typer.Option("--state", help=f"Only these: {', '.join(_STATES)}.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List calculations with their states and energies."""
+    """List calculations with their states and energies; "held" are relaxations with constraints."""
     from alkaflow.launchpad.database import open_database
     from alkaflow.launchpad.results import known_study, list_results
 
@@ -36,10 +36,20 @@ def list_(
         print_json(found)
         return
     rows = [
-        (r["id"], r["step"], r["state"], r["level"], r["formula"], _energy(r["energy_hartree"]), r["title"])
+        (
+            r["id"],
+            f"{r['step']}, held" if r["constraints"] else r["step"],
+            r["state"],
+            r["level"],
+            r["formula"],
+            f"{r['charge']:+d}" if r["charge"] else "0",
+            r["multiplicity"],
+            _energy(r["energy_hartree"]),
+            r["title"],
+        )
         for r in found
     ]
-    print_columns(("id", "step", "state", "level", "formula", "energy / Eh", "title"), rows)
+    print_columns(("id", "step", "state", "level", "formula", "charge", "2S+1", "energy / Eh", "title"), rows)
 
 
 @app.command()
@@ -86,16 +96,21 @@ def export(
 @app.command()
 def geometry(
     calculation: Annotated[str, typer.Argument(metavar="ID", help="Id of a calculation, or its beginning.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="An XYZ file, as alkaflow calculate reads it.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="An XYZ file instead of standard output.")
+    ] = None,
 ) -> None:
-    """Write the geometry of a calculation: the final one, or the last of a relaxation that runs or has failed."""
+    """Write the geometry of a calculation: the final one, or the last of a relaxation that runs or has failed.
+
+    It is in the XYZ format, as alkaflow calculate reads it.
+    """
     import numpy as np
 
     from alkaflow.calculations import CalculationInput
     from alkaflow.launchpad.database import open_database
     from alkaflow.launchpad.results import find_calculation
     from alkaflow.launchpad.worker import checkpoints_of
-    from alkaflow.structures import Structure, write_xyz
+    from alkaflow.structures import Structure, format_xyz
     from alkaflow.workflows.checkpoint import last_geometry
 
     settings = load_settings()
@@ -116,11 +131,12 @@ def geometry(
         positions, energy, which = last.positions, last.energy, f"relaxation step {last.step}"
     present = [k for k in range(len(given.symbols)) if k not in (given.ghosts or ())]
     structure = Structure(given.real_symbols, positions[present], given.charge, given.multiplicity)
-    if not output.absolute().parent.is_dir():
+    if output is not None and not output.absolute().parent.is_dir():
         raise BadInputError(f"cannot write {output}: there is no directory {output.absolute().parent}")
     state = f"charge={given.charge} multiplicity={given.multiplicity}"
-    write_xyz(structure, output, f"{given.id} {given.level} {state} energy_hartree={energy:.10f} {which}")
-    say(f"written: {output}, {which} geometry, {energy:.8f} Hartree")
+    comment = f"{given.id} {given.level} {state} energy_hartree={energy:.10f} {which}"
+    write_text(format_xyz(structure, comment), output)
+    say(f"{which} geometry, {energy:.8f} Hartree")
 
 
 def _export_study(database: Any, name: str, protocol: str | None, output: Path) -> None:

@@ -100,8 +100,9 @@ def worker() -> None:
     from alkaflow.launchpad import campaign
     from alkaflow.launchpad.cli.display import Display
     from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.limits import usable_cores
     from alkaflow.launchpad.results import status as status_of
-    from alkaflow.launchpad.worker import Worker, usable_cores
+    from alkaflow.launchpad.worker import Worker
     from alkaflow.workflows import calibrate, estimate
 
     settings = load_settings()
@@ -145,7 +146,7 @@ def status(
     for entry in found.failed:
         print(f"failed     {entry['id']}  {entry['title']}: {entry.get('outcome')}: {entry.get('message')}")
         if entry.get("outcome") in ADVICE:
-            print(f"           {ADVICE[entry['outcome']]}")
+            print(f"           {ADVICE[entry['outcome']].replace(' ID', ' ' + entry['id'][:8])}")
 
 
 def table(
@@ -184,7 +185,7 @@ def table(
 def calculate(
     structure: Annotated[str, typer.Argument(metavar="STRUCTURE", help="A file, a name or a SMILES string.")],
     level: Annotated[str | None, typer.Option("--level", help="Such as 'b3lyp-d3bj/6-31g(d)', or gfn2-xtb.")] = None,
-    protocol: ProtocolOption = None,
+    protocol: Annotated[str | None, typer.Option("--protocol", help="Instead of a level: several steps.")] = None,
     relax: Annotated[bool, typer.Option("--relax", help="At that level, before the energy.")] = False,
     frequencies: Annotated[
         bool, typer.Option("--frequencies", help="Also vibrations, zero-point and thermal corrections.")

@@ -196,6 +196,21 @@ def test_csv_reads_back() -> None:
     assert len(rows[0]["complex_id"]) == 20
 
 
+def test_csv_says_what_the_notes_say() -> None:
+    plan = hatcn_plan()
+    records = hatcn_records(plan, {name: value for name, value in PUBLISHED.items() if name != "Li3"})
+    first, third = plan.rows[0].complex_leg.energy, plan.rows[2].complex_leg.energy
+    records[first] = records[first].model_copy(update={"warnings": ["soft mode", "grid, coarse"]})
+    table = build_table(plan, records, {third: "scf_not_converged: no"})
+    heading = next(csv.reader(io.StringIO(format_table(table, "csv"))))
+    assert heading[-3:] == ["problem", "warnings", "source"]
+    rows = list(csv.DictReader(io.StringIO(format_table(table, "csv"))))
+    assert [row["problem"] for row in rows] == ["", "", f"{third}: scf_not_converged: no", "", "", ""]
+    assert [row["warnings"] for row in rows] == ["soft mode; grid, coarse", *[""] * 5]
+    assert [row["source"] for row in rows] == [each.source for each in plan.study.published]
+    assert rows[0]["source"]
+
+
 def test_latex_escapes_and_balances() -> None:
     text = format_table(example().model_copy(update={"title": "50% of Li_2 & more"}), "latex")
     assert r"50\% of Li\_2 \& more" in text
@@ -241,6 +256,7 @@ def records_of(plan: Plan, energies: dict[str, float]) -> dict[str, Record]:
             id=calculation,
             charge=given.charge,
             multiplicity=given.multiplicity,
+            ghosts=list(given.ghosts) if given.ghosts else None,
             positions_angstrom=positions,
             energy_components={"dispersion": energy / 100},
         )
@@ -273,10 +289,14 @@ def test_a_spin_state_that_is_not_there_yet_holds_the_row_back_and_one_that_fail
     records = records_of(plan, {row.complex_leg.energy: -2.10})
     del records[quartet.energy]
     (waiting,) = build_table(plan, records).rows
+    assert (waiting.stepwise_ev, waiting.total_ev, waiting.parts_ev) == (None, None, {})
     assert (waiting.computed_ev, waiting.problem, waiting.verdict) == (None, "not computed yet", "missing")
     (left_out,) = build_table(plan, records, {quartet.ids[0]: "scf_not_converged: no"}).rows
     assert left_out.computed_ev == pytest.approx(-0.10 * HARTREE)
     assert left_out.warnings == [f"2S+1 = 4 of the complex is left out: {quartet.ids[0]}: scf_not_converged: no"]
+    reason = f"4 has no result ({quartet.ids[0]}: scf_not_converged: no)"
+    for style in ("text", "markdown", "csv"):
+        assert reason in format_table(build_table(plan, records, {quartet.ids[0]: "scf_not_converged: no"}), style)
     del records[row.complex_leg.energy]
     problems = dict.fromkeys((row.complex_leg.energy, quartet.energy), "scf_not_converged: no")
     (failed,) = build_table(plan, records, problems).rows
@@ -314,6 +334,8 @@ def test_energies_counted_from_the_bulk_metal() -> None:
     assert "counted from" not in format_table(tables["atom"])
     assert "bulk Li (experimental cohesive energy 1.63 eV/atom)" in format_table(tables["bulk"])
     assert tables["atom"].rows[0].reference == "free atom Li"
+    assert "complex + their deformations = computed" in format_table(tables["atom"])
+    assert "complex + their deformations + reference = computed" in format_table(tables["bulk"])
 
 
 def test_an_ion_is_named_as_the_reference() -> None:
@@ -336,14 +358,18 @@ def test_two_guests(energies: str) -> None:
     assert found.total_ev == pytest.approx((-24.2 + 10.0 + 14.0) * HARTREE + 2 * 1.63)
     assert found.per_atom_ev == pytest.approx(found.total_ev / 2)
     assert found.computed_ev == (found.stepwise_ev if energies == "stepwise" else found.total_ev)
-    assert (found.guests, found.multiplicity, found.final_site) == (2, 1, "bay-1 + corner-1")
-    assert found.final_label == "imine bay + nitrile corner"
+    assert (found.guests, found.multiplicity, found.final_site) == (2, 1, found.start_site)
+    assert found.final_label == found.site_label == row.site_label
     assert found.verdict == "not published"
     assert found.guest_charge["mulliken"] == pytest.approx(0.63)
     assert set(found.calculations) == {"complex", "before", "host", "guest"}
     assert ("all guests but the last" in format_table(table)) == (energies == "stepwise")
     rows = list(csv.DictReader(io.StringIO(format_table(table, "csv"))))
     assert rows[0]["before_id"] == row.before_leg.energy
+    heading, *_ = (line for line in format_table(table).splitlines() if line.startswith("label"))
+    assert heading.split()[-1] == "q(guests)"
+    assert "q(guests): Mulliken charge of all guests together" in format_table(table)
+    assert "q(guests)" not in format_table(example())
 
 
 def test_two_guests_one_of_which_moved() -> None:
@@ -355,6 +381,39 @@ def test_two_guests_one_of_which_moved() -> None:
         records[state.energy] = records[state.energy].model_copy(update={"positions_angstrom": there})
     found = build_table(plan, records).rows[0]
     assert (found.verdict, found.final_site) == ("guest moved", "bay-1 + bay-1")
+
+
+def test_two_guests_that_end_at_sites_of_the_same_kinds_but_otherwise() -> None:
+    """From the ring opposite the bay to the ring beside it: another row of the published table."""
+    plan = small_plan(guests_per_complex=2, sites=["bay + corner"])
+    rows = {row.site_label: row for row in plan.rows}
+    assert len(rows) == 2
+    records = records_of(plan, {})
+    start, end = rows.values()
+    for state in start.complex_leg.states:
+        there = records[end.complex_leg.energy].positions_angstrom
+        records[state.energy] = records[state.energy].model_copy(update={"positions_angstrom": there})
+    moved, stayed = build_table(plan, records).rows
+    assert moved.verdict == "guest moved"
+    assert moved.final_label == f"another placement: {end.site}"
+    assert (stayed.verdict, stayed.final_site) == ("not published", stayed.start_site)
+    # a mirror image of the same placement is no other
+    mirrored = [(x, -y, z) for x, y, z in records[end.complex_leg.energy].positions_angstrom]
+    for state in end.complex_leg.states:
+        records[state.energy] = records[state.energy].model_copy(update={"positions_angstrom": mirrored})
+    assert build_table(plan, records).rows[1].verdict == "not published"
+
+
+def test_parts_of_different_states_are_doubted() -> None:
+    plan, records = parts_plan()
+    halves = plan.rows[0].complex_leg.halves
+    assert halves is not None
+    higher = records[halves.host_in_basis[0]].model_copy(update={"energy_hartree": -9.97})
+    (row,) = build_table(plan, records | {higher.id: higher}).rows
+    assert f"the host is {0.01 * HARTREE:.3f} eV higher with more basis functions" in row.warnings[0]
+    lower = records[halves.host[0]].model_copy(update={"energy_hartree": -10.01})
+    (row,) = build_table(plan, records | {lower.id: lower}).rows
+    assert f"the host is {0.01 * HARTREE:.3f} eV lower as in the complex" in " ".join(row.warnings)
 
 
 def parts_plan() -> tuple[Plan, dict[str, Record]]:

@@ -96,12 +96,42 @@ def test_xtb_form() -> None:
         ("b3lyp/6-31g+smd(epsilon=7.2)", "smd takes the name"),
         ("b3lyp/6-31g+cpcm(dme)+smd(water)", "says twice what its solvent is"),
         ("b3lyp/6-31g+", "not of the form"),
-        ("gaussian", "or one of gaussian-b3lyp"),
+        ("gaussian", "none of gfn2-xtb, gaussian-b3lyp, .* not of the form .*; did you mean 'gaussian-b3lyp'"),
+        ("gfn1-xtb", r"did you mean 'gfn2-xtb'\?"),
+        ("GFN1-xTB+cpcm(water)", r"did you mean 'gfn2-xtb'\?"),
+        ("b3lyp-svpp", "did you mean 'b3lyp-svp'"),
+        ("hf", r"none of gfn2-xtb, .* or pbe0/def2-svp\+nofit\+cpcm\(dme\)$"),
+        ("gfn2-xtb+cpcm(water)", "gfn2-xtb takes no options, nor a solvent; write gfn2-xtb alone"),
+        ("b3lyp-tzvp+foo(dme)", "b3lyp-tzvp, .* takes no options; unknown option of a level 'foo'"),
+        ("gaussian-b3lyp+nofit", "gaussian-b3lyp, .* takes no options; .* says twice what its fitting is"),
     ],
 )
 def test_bad_levels_are_refused(text: str, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
         parse_level(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("b3lyp-tzvp+cpcm(dme)", "b3lyp-d3bj/def2-tzvp+cpcm(dme)"),
+        ("Gaussian-B3LYP+cart", "b3lyp-d3bj/6-311g(d,p)+nofit+cart"),
+    ],
+)
+def test_a_name_with_options_is_written_out(text: str, written: str) -> None:
+    with pytest.raises(BadInputError, match="takes no options; write the level out") as caught:
+        parse_level(text)
+    advised = str(caught.value).rpartition(" ")[2]
+    assert advised == written
+    assert str(parse_level(advised)) == written
+
+
+def test_bases_are_of_elements() -> None:
+    level = KohnSham(functional="b3lyp", basis="6-31g", basis_of_element={"Li": "6-311G**"})
+    assert (level.basis_for("Li"), level.basis_for("C")) == ("6-311g(d,p)", "6-31g")
+    for symbol in ("Tx", "li", "3"):
+        with pytest.raises(UnknownNameError, match=f"unknown element '{symbol}'"):
+            KohnSham(functional="b3lyp", basis="6-31g", basis_of_element={symbol: "6-31g"})
 
 
 def test_unknown_functional_is_refused_by_the_model() -> None:

@@ -1,24 +1,29 @@
 """The command line as a user meets it: output, exit codes, one sentence per mistake."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from alkaflow.analysis import FORMATS
+from alkaflow.calculations import Constraint
 from alkaflow.launchpad.cli import run
 from alkaflow.launchpad.cli.commands_studies import TABLE_FORMATS
 from alkaflow.launchpad.cli.output import duration
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.dump import dump, restore
 from alkaflow.launchpad.queue import Queue
+from alkaflow.launchpad.single import run_single
 from alkaflow.settings import Settings
-from alkaflow.structures import hatcn, read_xyz, write_xyz
-from alkaflow.workflows import load_study, make_plan
+from alkaflow.structures import Structure, hatcn, read_xyz, write_xyz
+from alkaflow.workflows import load_study, make_plan, plan_single
 
 Capture = pytest.CaptureFixture[str]
+WATER = np.array([[0, 0, 0.1173], [0, 0.7572, -0.4692], [0, -0.7572, -0.4692]])  # Angstrom
 
 
 def test_help_names_every_command(capsys: Capture) -> None:
@@ -365,6 +370,57 @@ def test_worker_then_everything_that_reads(
     assert "exists already" in capsys.readouterr().err
     assert run(["db", "restore", str(dumped)]) == 3
     assert "not empty" in capsys.readouterr().err
+
+
+def test_results_tell_states_apart(
+    cli_environment: Settings, database: Database, capsys: Capture, tmp_path: Path
+) -> None:
+    """Water in three states and one held bond: four lines that differ, and the geometry on standard output."""
+    level, held = "pbe/sto-3g", (Constraint(kind="distance", atoms=(0, 1)),)
+    queue = Queue(database, 60)
+    for charge, multiplicity in ((0, 1), (1, 2), (0, 5)):
+        water = Structure(("O", "H", "H"), WATER, charge, multiplicity)
+        queue.submit(plan_single(water, level, None))
+    queue.submit(plan_single(Structure(("O", "H", "H"), WATER), level, None, relax=True, constraints=held))
+    assert run(["results", "list"]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert re.split("  +", heading) == [
+        "id", "step", "state", "level", "formula", "charge", "2S+1", "energy / Eh", "title",
+    ]  # fmt: skip
+    cells = [re.split("  +", line) for line in lines]
+    assert sorted((row[1], *row[5:7]) for row in cells) == [
+        ("energy", "+1", "2"),
+        ("energy", "0", "1"),
+        ("energy", "0", "1"),  # after the relaxation
+        ("energy", "0", "5"),
+        ("relax, held", "0", "1"),
+    ]
+    assert run(["results", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["constraints"] for entry in listed if entry["step"] == "relax"] == [
+        [{"kind": "distance", "atoms": [0, 1], "value": None}]
+    ]
+    assert sorted(entry["charge"] for entry in listed) == [0, 0, 0, 0, 1]
+
+
+def test_a_geometry_on_standard_output(
+    cli_environment: Settings, database: Database, capsys: Capture, tmp_path: Path
+) -> None:
+    """Without a file the XYZ text is all that standard output has, and it is what the file would hold."""
+    cation = Structure(("O", "H", "H"), WATER, 1)
+    (record,) = run_single(plan_single(cation, "gfn2-xtb", None), cli_environment)
+    assert run(["results", "geometry", record.id[:12]]) == 0
+    shown = capsys.readouterr()
+    assert f"final geometry, {record.energy_hartree:.8f} Hartree" in shown.err
+    path = tmp_path / "water.xyz"
+    assert run(["results", "geometry", record.id, "-o", str(path)]) == 0
+    assert capsys.readouterr().out == ""
+    assert path.read_text(encoding="utf-8") == shown.out
+    back = read_xyz(path)
+    assert (back.charge, back.multiplicity) == (1, 2)
+    assert back.positions == pytest.approx(WATER, abs=1e-9)
+    assert run(["results", "geometry", record.id, "-o", str(tmp_path / "missing" / "water.xyz")]) == 2
+    assert "there is no directory" in capsys.readouterr().err
 
 
 def test_dump_and_restore_keep_everything(

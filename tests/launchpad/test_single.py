@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ase.build import molecule
-from pymatgen.core import Molecule
+from ase import Atoms
+from ase.build import bulk, molecule
+from pymatgen.core import Lattice, Molecule
+from pymatgen.core import Structure as Crystal
+from pymatgen.io.ase import AseAtomsAdaptor
 
 from alkaflow.errors import BadInputError, CalculationError
 from alkaflow.launchpad.cli import run
@@ -129,8 +132,46 @@ def test_a_failure_names_the_step(cli_environment: Settings, database: Database)
 
 
 def test_what_is_no_structure_is_refused() -> None:
-    with pytest.raises(BadInputError, match="a str is no structure"):
+    with pytest.raises(BadInputError, match=r"a str is not read here; give an alkaflow\.Structure, an ase\.Atoms"):
         as_structure("water.xyz")
+    crystal = Crystal(Lattice.cubic(3.5), ["Li"], [[0, 0, 0]])
+    with pytest.raises(BadInputError, match="a crystal, as pymatgen's Structure is, is refused"):
+        as_structure(crystal)
+    with pytest.raises(BadInputError, match="periodic boundaries"):
+        as_structure(bulk("Li"))
+
+
+def test_another_charge_or_multiplicity() -> None:
+    """Given, it overrides; another charge alone goes with the lowest multiplicity, the same one keeps what was said."""
+    oxygen = Structure(("O", "O"), np.array([[0, 0, 0], [0, 0, 1.2]]), multiplicity=3, name="oxygen")
+    molecule_ = Molecule(["O", "O"], oxygen.positions, spin_multiplicity=3)
+    for given in (oxygen, molecule_):
+        states = [((), 0, 3), ((0,), 0, 3), ((1,), 1, 2), ((-1, 4), -1, 4), ((None, 1), 0, 1)]
+        for arguments, charge, multiplicity in states:
+            found = as_structure(given, *arguments)
+            assert (found.charge, found.multiplicity) == (charge, multiplicity)
+    assert as_structure(oxygen, 1).name == "oxygen"
+    adapted = AseAtomsAdaptor.get_atoms(Molecule(["O", "O"], oxygen.positions, charge=1, spin_multiplicity=4))
+    assert (as_structure(adapted).charge, as_structure(adapted).multiplicity) == (1, 4)
+
+
+def test_the_state_reaches_the_calculation(cli_environment: Settings, database: Database) -> None:
+    """The same lithium ion by its charges and by the argument is one calculation."""
+    chosen: dict[str, Any] = {"level": "gfn2-xtb", "settings": cli_environment}
+    cation = calculate(Atoms("Li", charges=[1]), **chosen)
+    assert (cation.charge, cation.multiplicity) == (1, 1)
+    assert cation == calculate(Atoms("Li"), **chosen, charge=1)
+    assert database.calculations.count_documents({}) == 1
+    with pytest.raises(BadInputError, match="4 electrons cannot have multiplicity 2"):
+        calculate(Atoms("Li"), **chosen, charge=-1, multiplicity=2)
+
+
+@pytest.mark.parametrize("asked", ["frequencies", "leave_saddle"])
+def test_an_atom_has_no_vibrations(asked: str, cli_environment: Settings, database: Database) -> None:
+    chosen: dict[str, Any] = {"level": "pbe/sto-3g", "relax": True, asked: True, "settings": cli_environment}
+    with pytest.raises(BadInputError, match=f"an atom has no vibrations; leave out {asked}"):
+        calculate(Atoms("He"), **chosen)
+    assert database.calculations.count_documents({}) == 0
 
 
 def test_the_command(cli_environment: Settings, database: Database, capsys: pytest.CaptureFixture[str]) -> None:

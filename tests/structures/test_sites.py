@@ -11,7 +11,6 @@ from scipy.spatial.transform import Rotation
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.structures import (
     BUILTIN,
-    GUESTS,
     Structure,
     find_sites,
     from_smiles,
@@ -189,14 +188,14 @@ def test_orientation_and_order_change_nothing(name: str, seed: int) -> None:
     assert signature(moved) == signature(host, place)
 
 
-# Every built-in host but the largest. Of 15-crown-5 and folded tetraglyme some O hardly reach; the two kinds of
+# Every second built-in host but the largest. Of 15-crown-5 and folded tetraglyme some O hardly reach; the two kinds of
 # carboxylate O of the acetate cluster differ by the turn of a methyl group alone, and change names.
 BUILT_IN = sorted(set(BUILTIN) - {"15-crown-5", "tetraglyme", "ti6-acetate-methoxide"})
 
 
-@pytest.mark.parametrize("first", range(8))
+@pytest.mark.parametrize("first", range(5))
 def test_noise_changes_nothing(first: int) -> None:
-    for number, name in enumerate(BUILT_IN[first::8]):
+    for number, name in enumerate(BUILT_IN[first::10]):
         host = load_host(name)
         if len(host) > 70:
             continue
@@ -209,7 +208,7 @@ def test_the_guest_changes_no_site() -> None:
     for name in ("hatcn", "18-crown-6", "ti6-formate-methoxide", "fe-n4-pyrene", "porphine", "al2o3-2", "lialo2-2"):
         host = load_host(name)
         reference = [(site.id, site.label, [m.anchors for m in site.members]) for site in find_sites(host)]
-        for guest in GUESTS:
+        for guest in ("Li", "Zn", "K+", "H2O", "PF6-", "DME"):  # of each size, charge and shape
             found = find_sites(host, guest)
             assert [(site.id, site.label, [m.anchors for m in site.members]) for site in found] == reference
         for small, large in zip(find_sites(host, "Li+"), find_sites(host, "K"), strict=True):

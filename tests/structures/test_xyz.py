@@ -64,6 +64,15 @@ def test_write_and_read_back(tmp_path: Path) -> None:
         ("1\n\nH 0 zero 0\n", 3, "y is not a number: 'zero'"),
         ("1\n\nH 0 0 nan\n", 3, "z is not finite"),
         ("1\n\nH 0 0 inf\n", 3, "z is not finite"),
+        ("1\ncharge=1.5\nH 0 0 0\n", 2, "charge is not a whole number: '1.5'"),
+        ("1\ncharge=foo\nH 0 0 0\n", 2, "charge is not a whole number: 'foo'"),
+        ("1\ncharge= \nH 0 0 0\n", 2, "charge is not a whole number: ''"),
+        ("1\ncharge=--1\nH 0 0 0\n", 2, "charge is not a whole number: '--1'"),
+        ("1\nCharge = 1e0\nH 0 0 0\n", 2, "charge is not a whole number: '1e0'"),
+        ("1\nmultiplicity=1.2\nH 0 0 0\n", 2, "multiplicity is not a whole number: '1.2'"),
+        ("1\nmultiplicity=x\nH 0 0 0\n", 2, "multiplicity is not a whole number: 'x'"),
+        ("1\nmultiplicity=0\nH 0 0 0\n", 2, "multiplicity is 0; it is 2S+1"),
+        ("1\ncharge=0 charge=-1\nH 0 0 0\n", 2, "charge is given twice, as 0 and as -1"),
         ("1\n\nH 0 0 __import__('os').system('touch_canary')\n", 3, "z is not a number"),
     ],
 )
@@ -81,6 +90,26 @@ def test_charge_and_multiplicity_travel_in_the_comment(tmp_path: Path) -> None:
     path.write_text("1\nname charge=-1 multiplicity=2 energy=3\nO 0 0 0\n", encoding="utf-8")
     assert (read_xyz(path).charge, read_xyz(path).multiplicity) == (-1, 2)
     assert (read_xyz(path, charge=0).charge, read_xyz(path, charge=0).multiplicity) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("comment", "charge", "multiplicity"),
+    [
+        ("charge=+1 multiplicity=1", 1, 1),
+        ("charge=1.0, multiplicity=3.", 1, 3),
+        ('Properties=species:S:1:pos:R:3 charge="-1" multiplicity=3 pbc="F F F"', -1, 3),
+        ("Charge = -1; Multiplicity = 1", -1, 1),
+        ("(charge=0,multiplicity=4)", 0, 4),
+        ("charge=1 charge=+1", 1, 1),
+        ("total_charge=2 partial-charge=0.3 recharge=0.7 discharge", 0, 2),
+    ],
+)
+def test_spellings_of_the_state(tmp_path: Path, comment: str, charge: int, multiplicity: int) -> None:
+    """What the comment of a nitrogen atom says; names that only end like these say nothing."""
+    path = tmp_path / "nitrogen.xyz"
+    path.write_text(f"1\n{comment}\nN 0 0 0\n", encoding="utf-8")
+    assert (read_xyz(path).charge, read_xyz(path).multiplicity) == (charge, multiplicity)
+    assert read_xyz(path, charge=charge).multiplicity == multiplicity  # the same charge once more changes nothing
 
 
 def test_overlap_names_both_atoms(tmp_path: Path) -> None:
@@ -110,5 +139,9 @@ def test_structure_refuses_nonsense() -> None:
         Structure(("H",), np.zeros((2, 3)))
     with pytest.raises(BadInputError, match=r"atom 0 \(H\) has a position that is not finite"):
         Structure(("H",), np.array([[np.nan, 0, 0]]))
+    with pytest.raises(BadInputError, match=r"charge is '0\.5'; it must be a whole number"):
+        Structure(("H",), np.zeros((1, 3)), charge=0.5)  # type: ignore[arg-type]
+    with pytest.raises(BadInputError, match="multiplicity is 'two'; it must be a whole number"):
+        Structure(("H",), np.zeros((1, 3)), multiplicity="two")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="read-only"):
         Structure(("H",), np.zeros((1, 3))).positions[0, 0] = 1.0

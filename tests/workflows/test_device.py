@@ -63,12 +63,12 @@ def test_the_gpu_or_a_sentence_that_says_what_is_missing() -> None:
 def test_the_command_line_says_it_before_anything_is_written(tmp_path: Path) -> None:
     """Where there is a GPU, the calculation is done with it; where not, no directory is made."""
     environment = os.environ | {"ALKAFLOW_DEVICE": "gpu", "ALKAFLOW_DATA_DIR": str(tmp_path / "data")}
-    command = [sys.executable, "-m", "alkaflow.launchpad.cli", "calculate", "h2", "--level", "b3lyp/sto-3g"]
+    command = [str(Path(sys.executable).parent / "alkaflow"), "calculate", "[H][H]", "--level", "b3lyp/sto-3g"]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode:
         assert ended.returncode == 3
         assert "device 'gpu' was asked for" in ended.stderr
         assert not (tmp_path / "data").exists()
     else:
-        subprocess.run([*command[:3], "db", "stop"], env=environment, check=True)
+        subprocess.run([command[0], "db", "stop"], env=environment, check=True)
         assert "-1.1" in ended.stdout

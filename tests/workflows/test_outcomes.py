@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,7 +23,7 @@ from alkaflow.workflows.constraints import read_constraints
 from alkaflow.workflows.drift import SameCompound
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
-from alkaflow.workflows.relaxation import Evaluation, relax
+from alkaflow.workflows.relaxation import Evaluation, relax, run_relaxation
 from alkaflow.workflows.stability import check_stability
 from alkaflow.workflows.states import State
 from alkaflow.workflows.steps import _lowest_state, judge_stability, orbitals_of, run_task
@@ -327,13 +328,29 @@ def test_an_unstable_solution_is_no_result_where_the_level_asks(tmp_path: Path) 
     mean_field = build_mean_field(molecule, asked, unrestricted=True)
     density = build_mean_field(molecule, asked).get_init_guess() / 2
     mean_field.kernel(np.array([density, density]))
-    found = vars(check_stability(mean_field))
+    found = check_stability(mean_field)
     with pytest.raises(CalculationError, match=r"unstable \(lowest eigenvalue .* -.* Hartree\) after 0 rep") as caught:
         judge_stability(asked, found)
     assert caught.value.outcome == "scf_unstable"
     assert judge_stability(level("b3lyp/sto-3g"), found) == []
     assert judge_stability(asked, None) == []
-    assert "not known" in judge_stability(asked, found | {"tested": False})[0]
+    # an eigenvalue below zero that has not converged is an upper bound of one farther below
+    with pytest.raises(CalculationError, match="unstable"):
+        judge_stability(asked, replace(found, tested=False))
+    assert "not known" in judge_stability(asked, replace(found, tested=False, eigenvalue=0.1))[0]
+
+
+def test_a_restricted_singlet_that_should_break_its_symmetry_is_no_result(tmp_path: Path) -> None:
+    """Stretched from where the restricted solution is stable to where it is not, while the relaxation keeps it."""
+    pair = Structure(("H", "H"), np.array([[0, 0, 0], [0, 0, 1.0]]))
+    asked = level("b3lyp/sto-3g", stability=True)
+    held = Constraint(kind="distance", atoms=(0, 1), value=2.5)
+    result = run_relaxation(pair, asked, 1000, Progress(tmp_path), tmp_path, "mine", constraints=(held,))
+    assert result.stability is not None
+    assert result.stability.stable
+    with pytest.raises(CalculationError, match="unstable") as caught:
+        judge_stability(asked, result.stability)
+    assert caught.value.outcome == "scf_unstable"
 
 
 @pytest.mark.parametrize(("apart", "restricted"), [(0.75, True), (4.0, False)])

@@ -7,10 +7,11 @@ from alkaflow.calculations import CalculationInput
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.levels import KohnSham, Xtb, level_hash, parse_level
 from alkaflow.plans import Leg, Plan
-from alkaflow.structures import get_guest
+from alkaflow.structures import get_guest, load_host
 from alkaflow.studies import Study
 from alkaflow.workflows import PROTOCOLS, calibrate, estimate, load_study, make_plan, plan_single, shipped_studies
 from alkaflow.workflows.basis import check_level, count_functions
+from alkaflow.workflows.constraints import read_constraints
 
 
 def study(**changes: object) -> Study:
@@ -133,10 +134,30 @@ def test_a_site_that_one_host_lacks_is_taken_where_it_is() -> None:
     assert [(row.host, row.site_kind) for row in plan.rows] == [
         ("HATCN", "bay"), ("HATCN", "corner"), ("HATCN", "face"), ("pyrazine", "face")
     ]  # fmt: skip
-    with pytest.raises(BadInputError, match="host 'pyrazine': this host has no site of kind 'bay'"):
-        make_plan(study(hosts=hosts, guests=["Li"], sites=["bay"], published=[]))
-    with pytest.raises(UnknownNameError, match="unknown site 'cornr'"):
+    unknown = "host 'HATCN': unknown site 'cornr'; did you mean 'corner.*; host 'pyrazine': unknown site 'cornr'"
+    with pytest.raises(BadInputError, match=unknown):
         make_plan(study(hosts=hosts, guests=["Li"], sites=["face", "cornr"], published=[]))
+
+
+def test_a_host_without_any_of_the_sites_has_no_row() -> None:
+    hosts = [{"name": name, "builtin": name} for name in ("water", "pyrazine", "acetonitrile")]
+    lithium = study(hosts=hosts, guests=["Li"], sites=["lone-pair"], published=[])
+    plan = make_plan(lithium, sites=["face"])
+    assert [(row.host, row.site_kind) for row in plan.rows] == [("pyrazine", "face")]
+    assert list(plan.hosts) == ["pyrazine"]
+    assert make_plan(lithium.model_copy(update={"sites": ["face"]})).rows == plan.rows
+    with pytest.raises(BadInputError, match=r"host 'water': this host has no site of kind 'bay'.*host 'acetonitrile'"):
+        make_plan(lithium, sites=["face", "bay"])
+
+
+def test_a_published_row_at_a_site_that_its_host_lacks() -> None:
+    hosts = [{"name": name, "builtin": name} for name in ("hatcn", "pyrazine")]
+    row = {"label": "M2", "host": "pyrazine", "guest": "Li", "value_ev": -1.0}
+    message = "published row 'M2', host 'pyrazine': this host has no site of kind 'bay'"
+    with pytest.raises(BadInputError, match=message):
+        make_plan(study(hosts=hosts, sites=["bay"], published=[row | {"site": "bay"}]))
+    with pytest.raises(BadInputError, match="published row 'M2': site 'face' is not among"):
+        make_plan(study(hosts=hosts, sites=["bay"], published=[row | {"site": "face"}]))
 
 
 def test_charges_of_hosts() -> None:
@@ -357,6 +378,21 @@ def test_spin_states_of_a_complex() -> None:
         one(multiplicities=[1, 3])
 
 
+def test_spin_states_that_no_number_of_electrons_allows() -> None:
+    """Li and water have 13 electrons: 2, 4, ... 14 unpaired ones and no more."""
+    water = {"hosts": [{"name": "W", "builtin": "water"}], "sites": ["lone-pair"]}
+    plan = one(**water, multiplicities=[1, 2, 3, 14])
+    assert multiplicities(plan, plan.rows[0].complex_leg) == [2, 14]
+    for listed, high in (([2, 4, 100], "100"), ([2, 101, 16], "101, 16")):
+        message = f"^multiplicities {high}: too high for Li at water oxygen of host 'W', which has 13 .* at most 14$"
+        with pytest.raises(BadInputError, match=message):
+            one(**water, multiplicities=listed)
+    with pytest.raises(BadInputError, match=r"^multiplicities 3: none is possible for Li at water oxygen of host 'W'"):
+        one(**water, multiplicities=[3])
+    with pytest.raises(BadInputError, match="host 'W': 10 electrons cannot have multiplicity 2; leave it out of "):
+        one(hosts=[water["hosts"][0] | {"multiplicities": [1, 2]}], sites=["lone-pair"])
+
+
 def test_spin_states_of_a_host_with_an_open_shell_metal() -> None:
     """Fe-N4: singlet, triplet and quintet alone; with Li those couple to doublet, quartet and sextet."""
     iron = {"name": "FeN4", "builtin": "fe-n4-pyrene"}
@@ -436,3 +472,46 @@ def test_published_pairs_are_unambiguous() -> None:
     row = {"label": "Li12", "host": "HATCN", "guest": "Li", "site": "bay + corner", "value_ev": -2.54}
     with pytest.raises(BadInputError, match=r"'bay \+ corner' is ambiguous; it may be .*adjacent\) or .*opposite"):
         two(published=[row])
+
+
+@pytest.mark.parametrize(
+    ("freeze", "hold", "message"),
+    [
+        (["0,1,2"], [], "every atom of H2O is frozen"),
+        (["0,1"], ["distance:0-1=1.3"], "distance of atoms 0, 1 is fixed, as all are frozen"),
+        ([], ["distance:0-1=1.0", "distance:1-0=1.1"], "two constraints are on atoms 1, 0"),
+        (["7"], [], "names atom 7; H2O has atoms 0 to 2"),
+    ],
+)
+def test_constraints_that_cannot_hold(freeze: list[str], hold: list[str], message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        plan_single(load_host("water"), "b3lyp/sto-3g", None, relax=True, constraints=read_constraints(freeze, hold))
+
+
+def test_constraints_have_a_place_in_relaxations_only() -> None:
+    held = read_constraints(["0"])
+    water = load_host("water")
+    with pytest.raises(BadInputError, match="add --relax"):
+        plan_single(water, "b3lyp/sto-3g", None, constraints=held)
+    with pytest.raises(BadInputError, match="not at gfn2-xtb"):
+        plan_single(water, None, "composite", constraints=held)
+    run = plan_single(water, "b3lyp/sto-3g", None, relax=True, constraints=held)
+    assert [given.constraints for given in run.calculations.values()] == [held, None]
+
+
+def test_more_electrons_than_functions_are_refused_before_they_run() -> None:
+    """Water has seven functions in STO-3G; 8 of 16 electrons would have one spin."""
+    with pytest.raises(BadInputError, match="put 8 electrons of one spin into the 7 functions of sto-3g"):
+        plan_single(load_host("water", -6, 1), "b3lyp/sto-3g", None)
+    plan_single(load_host("water", -4, 1), "b3lyp/sto-3g", None)
+
+
+def test_a_basis_that_leaves_out_light_elements_is_not_substituted() -> None:
+    for basis in ("bfd-vdz", "aug-cc-pvdz-pp"):
+        with pytest.raises(BadInputError, match=f"basis {basis}"):
+            plan_single(load_host("water"), f"b3lyp/{basis}+nofit", None)
+
+
+def test_an_atom_has_no_frequencies() -> None:
+    with pytest.raises(BadInputError, match="He is one atom, which has no vibrations"):
+        plan_single(load_host("[He]"), "b3lyp/6-31g", None, frequencies=True)

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from alkaflow.errors import CalculationError
 from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.units import BOHR_ANGSTROM, HARTREE_EV
+from alkaflow.workflows.device import Cpu
 from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress, read_progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf, set_grid
@@ -69,13 +71,12 @@ def corner() -> Structure:
     return Structure(tuple(f[0] for f in fields), np.array([[float(x) for x in f[1:]] for f in fields]), 0, 2)
 
 
-@pytest.mark.timeout(600)
 def test_lithium_at_the_nitrile_corner(tmp_path: Path) -> None:
     """Interaction energy of the frozen fragments without dispersion, computed independently.
 
     -2.656 eV with each in its own basis, -2.566 eV with each in that of the complex.
     """
-    method = level("b3lyp/6-311g(d,p)", scf_grid=1, grid=3, energy_threshold=1e-6, gradient_threshold=1e-3)
+    method = level("b3lyp/6-311g(d,p)", grid=1, energy_threshold=1e-6, gradient_threshold=1e-3)
     complex_ = corner()
     host = Structure(complex_.symbols[:-1], complex_.positions[:-1])
     assert np.linalg.norm(complex_.positions[[0, 9]] - complex_.positions[12], axis=1) == pytest.approx(
@@ -303,7 +304,7 @@ def test_finishing_on_a_finer_grid_equals_starting_there(tmp_path: Path) -> None
 
 
 def test_an_scf_that_does_not_converge_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alkaflow.workflows.pyscf_engine.converge", partial(converge, rungs=()))
+    monkeypatch.setattr("alkaflow.workflows.device.converge", partial(converge, rungs=()))
     with pytest.raises(CalculationError, match="did not converge in") as caught:
         run_scf(METHYL, level("b3lyp/6-31g", grid=0, max_cycles=2), MEMORY, Progress(tmp_path))
     assert caught.value.outcome == "scf_not_converged"
@@ -323,3 +324,32 @@ def test_progress_is_reported(tmp_path: Path) -> None:
     assert (progress["stage"], progress["step"]) == ("SCF cycle", result.convergence.cycles)
     assert progress["energy_hartree"] == pytest.approx(result.energy, abs=1e-6)
     assert read_progress(tmp_path / "elsewhere") is None
+
+
+class _LosesIt(Cpu):
+    """Ends the SCF on the second grid, after a correction, in the solution with equal spins."""
+
+    def __init__(self) -> None:
+        self.grids = 0
+
+    def converge(self, mean_field: Any, density: Any, watch: Any) -> list[dict[str, Any]]:
+        self.grids += 1
+        found = super().converge(mean_field, density, watch)
+        if self.grids == 1:
+            return found
+        up, down = mean_field.make_rdm1()
+        super().converge(mean_field, np.array([up + down, up + down]) / 2, watch)
+        return [{"errors": ["scf_not_converged"], "handler": "unlucky", "reason": "", "actions": []}]
+
+
+def test_what_took_corrections_on_the_second_grid_is_tested_again(tmp_path: Path) -> None:
+    """Stretched H2, 1.4 eV too high with equal spins."""
+    stretched = Structure(("H", "H"), np.array([[0, 0, 0], [0, 0, 2.5]]))
+    asked = level("b3lyp/6-31g", grid=2, scf_grid=1, stability=True)
+    expected = run_scf(stretched, asked, MEMORY, Progress(tmp_path))
+    assert expected.s_squared > 0.9
+    found = run_scf(stretched, asked, MEMORY, Progress(tmp_path), device=_LosesIt())
+    assert found.energy == pytest.approx(expected.energy, abs=1e-7)
+    assert found.convergence.stability is not None
+    assert found.convergence.stability["broken_symmetry"]
+    assert found.convergence.stability["lowering"] > 0.05

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,9 @@ def test_no_frequencies_at_xtb_geometries(given: tuple[str | None, str | None]) 
 
 def test_an_atom_has_no_vibrations(tmp_path: Path) -> None:
     atom = Structure(("Li",), np.zeros((1, 3)), 0, 2)
-    (energy,) = to_minimum(atom, RELAXED, runner(tmp_path))
-    assert energy.step == "energy"
+    with pytest.raises(BadInputError, match="Li is one atom, which has no vibrations"):
+        to_minimum(atom, RELAXED, runner(tmp_path))
+    (energy,) = runner(tmp_path)(plan_steps(atom, replace(RELAXED, frequencies=False)))
     with pytest.raises(BadInputError, match="of the step 'energy' and has no vibrations"):
         thermochemistry_of(energy)
 
