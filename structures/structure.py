@@ -1,7 +1,7 @@
 """A molecule, cluster or complex: symbols, positions, charge and multiplicity."""
 
 from dataclasses import dataclass, field, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -92,9 +92,12 @@ class Structure:
 
 def whole_number(what: str, value: Any) -> int:
     """Return an integer, or a float that is one, as an int; refuse anything else with a sentence about ``what``."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not float(value).is_integer():
-        raise BadInputError(f"{what} is {str(value)[:40]!r}; it must be a whole number")
-    return int(value)
+    if not isinstance(value, bool):
+        if isinstance(value, Integral):
+            return int(value)
+        if isinstance(value, Real) and float(value).is_integer():
+            return int(float(value))
+    raise BadInputError(f"{what} is {str(value)[:40]!r}; it must be a whole number")
 
 
 def check_no_overlap(symbols: tuple[str, ...], positions: FloatArray) -> None:

@@ -17,7 +17,6 @@ from alkaflow.launchpad.cli.output import duration
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.dump import dump, restore
 from alkaflow.launchpad.queue import Queue
-from alkaflow.launchpad.single import run_single
 from alkaflow.settings import Settings
 from alkaflow.structures import Structure, hatcn, read_xyz, write_xyz
 from alkaflow.workflows import load_study, make_plan, plan_single
@@ -354,6 +353,18 @@ def test_worker_then_everything_that_reads(
     assert record["id"] == row["calculations"]["complex"]
     assert run(["results", "show", record["id"]]) == 0
     assert "q mulliken" in capsys.readouterr().out
+    assert run(["results", "geometry", record["id"][:12]]) == 0
+    shown = capsys.readouterr()
+    assert f"final geometry, {record['energy_hartree']:.8f} Hartree" in shown.err
+    path = tmp_path / "complex.xyz"
+    assert run(["results", "geometry", record["id"], "-o", str(path)]) == 0
+    assert capsys.readouterr().out == ""
+    assert path.read_text(encoding="utf-8") == shown.out
+    back = read_xyz(path)
+    assert (list(back.symbols), back.charge, back.multiplicity) == (record["symbols"], 0, 2)
+    assert back.positions == pytest.approx(np.array(record["positions_angstrom"]), abs=1e-9)
+    assert run(["results", "geometry", record["id"], "-o", str(tmp_path / "missing" / "complex.xyz")]) == 2
+    assert "there is no directory" in capsys.readouterr().err
     assert run(["results", "export", record["id"], "-o", str(tmp_path / "out")]) == 0
     assert read_xyz(tmp_path / "out" / f"{record['id']}.xyz").formula == record["formula"]
     assert (tmp_path / "out" / f"{record['id']}.orbitals.npz").stat().st_size == record["orbitals"]["bytes"]
@@ -372,10 +383,8 @@ def test_worker_then_everything_that_reads(
     assert "not empty" in capsys.readouterr().err
 
 
-def test_results_tell_states_apart(
-    cli_environment: Settings, database: Database, capsys: Capture, tmp_path: Path
-) -> None:
-    """Water in three states and one held bond: four lines that differ, and the geometry on standard output."""
+def test_results_tell_states_apart(cli_environment: Settings, database: Database, capsys: Capture) -> None:
+    """Water in three states and one held bond: lines that differ."""
     level, held = "pbe/sto-3g", (Constraint(kind="distance", atoms=(0, 1)),)
     queue = Queue(database, 60)
     for charge, multiplicity in ((0, 1), (1, 2), (0, 5)):
@@ -401,26 +410,6 @@ def test_results_tell_states_apart(
         [{"kind": "distance", "atoms": [0, 1], "value": None}]
     ]
     assert sorted(entry["charge"] for entry in listed) == [0, 0, 0, 0, 1]
-
-
-def test_a_geometry_on_standard_output(
-    cli_environment: Settings, database: Database, capsys: Capture, tmp_path: Path
-) -> None:
-    """Without a file the XYZ text is all that standard output has, and it is what the file would hold."""
-    cation = Structure(("O", "H", "H"), WATER, 1)
-    (record,) = run_single(plan_single(cation, "gfn2-xtb", None), cli_environment)
-    assert run(["results", "geometry", record.id[:12]]) == 0
-    shown = capsys.readouterr()
-    assert f"final geometry, {record.energy_hartree:.8f} Hartree" in shown.err
-    path = tmp_path / "water.xyz"
-    assert run(["results", "geometry", record.id, "-o", str(path)]) == 0
-    assert capsys.readouterr().out == ""
-    assert path.read_text(encoding="utf-8") == shown.out
-    back = read_xyz(path)
-    assert (back.charge, back.multiplicity) == (1, 2)
-    assert back.positions == pytest.approx(WATER, abs=1e-9)
-    assert run(["results", "geometry", record.id, "-o", str(tmp_path / "missing" / "water.xyz")]) == 2
-    assert "there is no directory" in capsys.readouterr().err
 
 
 def test_dump_and_restore_keep_everything(
