@@ -13,6 +13,8 @@ from alkaflow.structures.structure import MAX_ATOMS, FloatArray, Structure
 from alkaflow.structures.textfiles import read_text
 
 _STATE = re.compile(r"(?<![\w.-])(charge|multiplicity)\s*=\s*[\"']?([^\s,;()\[\]{}\"'|]*)", re.IGNORECASE)
+_COLUMNS = re.compile(r"initial_(?:magmoms|charges)", re.IGNORECASE)
+_PERIODIC = re.compile(r"\bpbc\s*=\s*[\"'\[{(]*[^=]*?\b(?:T|True|1)\b", re.IGNORECASE)
 _WHOLE = re.compile(r"([+-]?\d{1,9})(\.0*)?", re.ASCII)
 
 
@@ -30,8 +32,8 @@ def read_xyz(path: Path | str, charge: int | None = None, multiplicity: int | No
     Raises
     ------
     ParseError
-        The file breaks the format, or the comment gives charge or multiplicity twice or as no whole number; the message
-        names file and line.
+        The file breaks the format, the comment gives charge or multiplicity twice or as no whole number, or it is that
+        of a crystal or of columns that are not read; the message names file and line.
     BadInputError
         The file cannot be read, atoms overlap, or charge and multiplicity are impossible.
     """
@@ -85,6 +87,12 @@ def _parse_state(comment: str, path: Path | str) -> dict[str, int]:
             raise ParseError(path, 2, f"multiplicity is {value}; it is 2S+1, so 1 for a singlet")
         if said.setdefault(key, value) != value:
             raise ParseError(path, 2, f"{key} is given twice, as {said[key]} and as {value}; leave one out")
+    if len(said) < 2 and (column := _COLUMNS.search(comment)):
+        raise ParseError(
+            path, 2, f"the column {column[0]} is not read; write charge= and multiplicity= of the whole into this line"
+        )
+    if _PERIODIC.search(comment):
+        raise ParseError(path, 2, "pbc says that this is a crystal; give a molecule or a cluster, without pbc")
     return said
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,3 +146,23 @@ def test_structure_refuses_nonsense() -> None:
         Structure(("H",), np.zeros((1, 3)), multiplicity="two")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="read-only"):
         Structure(("H",), np.zeros((1, 3))).positions[0, 0] = 1.0
+
+
+@pytest.mark.parametrize("atoms", [Atoms("O2", [[0, 0, 0], [0, 0, 1.2]], magmoms=[1, 1]), Atoms("Li", charges=[1])])
+def test_what_ase_writes_into_columns_is_not_lost_without_a_word(atoms: Atoms, tmp_path: Path) -> None:
+    path = tmp_path / "written.xyz"
+    atoms.write(path, format="extxyz")
+    with pytest.raises(ParseError, match=r"written.xyz:2: the column initial_\w+ is not read; write charge="):
+        read_xyz(path)
+    atoms.info |= {"charge": 0, "multiplicity": 3 if len(atoms) > 1 else 2}
+    atoms.write(path, format="extxyz")
+    assert read_xyz(path).multiplicity == atoms.info["multiplicity"]
+
+
+def test_crystals_and_molecules_as_ase_writes_them(tmp_path: Path) -> None:
+    path = tmp_path / "written.xyz"
+    Atoms("Li", cell=[3, 3, 3], pbc=[False, False, True]).write(path, format="extxyz")
+    with pytest.raises(ParseError, match="pbc says that this is a crystal"):
+        read_xyz(path)
+    Atoms("Li", cell=[3, 3, 3]).write(path, format="extxyz")
+    assert read_xyz(path).symbols == ("Li",)
