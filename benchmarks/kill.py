@@ -37,7 +37,7 @@ START = ((0.75, 0.0, 0.0), (-0.72, 0.05, 0.0), (0.9, 0.9, 0.4), (-0.85, -0.6, 0.
 
 NOTED = """
 import runpy, sys, time
-from alkaflow.workflows.relaxation import KohnShamGradient
+from alkaflow.workflows.surface import KohnShamGradient
 log, evaluate = open(sys.argv[3], "a"), KohnShamGradient.__call__
 def noted(self, positions, guess):
     print(time.monotonic(), file=log, flush=True)

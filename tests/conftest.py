@@ -1,6 +1,9 @@
 """Shared fixtures: a clean environment, a real mongod, and a database of its own for each test."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PySCF are loaded: tests run on all cores already
+
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +44,7 @@ def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a data directory whose mongod runs for the whole session."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), threads=1)
     server = EmbeddedMongod(settings)
     try:
         server.start()
@@ -82,6 +85,7 @@ def cli_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Sett
     """Environment variables that point the command line at the test's database."""
     monkeypatch.setenv("ALKAFLOW_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("ALKAFLOW_DATABASE", settings.database)
+    monkeypatch.setenv("ALKAFLOW_THREADS", "1")
     return settings
 
 

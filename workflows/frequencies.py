@@ -23,7 +23,7 @@ from alkaflow.workflows.checkpoint import Checkpoint, load, save
 from alkaflow.workflows.guess import Guess
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import ScfResult, run_scf
-from alkaflow.workflows.relaxation import Evaluate, KohnShamGradient
+from alkaflow.workflows.surface import Evaluate, KohnShamGradient
 from alkaflow.workflows.vibrations import Frequencies, Method, harmonic_analysis
 
 STEP = 0.005

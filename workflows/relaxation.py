@@ -8,7 +8,7 @@ own algebra, and has its Hessian, trust radius and coordinate system back as the
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,17 @@ from geometric.prepare import parse_constraints
 
 from alkaflow.calculations import Constraint
 from alkaflow.errors import CalculationError
-from alkaflow.levels import Grid, KohnSham
+from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.structures.symmetry import Operation, symmetrise
 from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows.checkpoint import RELAXATION, Checkpoint, load, save
 from alkaflow.workflows.constraints import agreeing, constraint_text
 from alkaflow.workflows.device import CPU, Cpu
-from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals, unusable
+from alkaflow.workflows.guess import Guess, unusable
 from alkaflow.workflows.progress import Progress
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
-from alkaflow.workflows.stability import Stability, check_stability, stabilise
+from alkaflow.workflows.stability import Stability, check_stability
+from alkaflow.workflows.surface import Evaluate, Evaluation, KohnShamGradient
 
 Judge = Callable[[FloatArray, bool], str | None]
 """Given the positions [Angstrom] of each step and whether the relaxation has converged there, None, or a sentence that
@@ -76,23 +76,6 @@ THRESHOLDS = {
 """Gaussian's (https://gaussian.com/opt), in its units, with geomeTRIC's on the energy. Gaussian takes components;
 the norms on atoms here are up to sqrt(3) stricter. geomeTRIC's set GAU has the same numbers for steps, but in Angstrom.
 """
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Energy [Hartree], gradient [Hartree/bohr] with shape=(n_atoms, 3), and what the next one may start from.
-
-    ``corrections`` is what had to be tried, in custodian's shape.
-    """
-
-    energy: float
-    gradient: FloatArray
-    guess: Guess = field(default_factory=dict)
-    corrections: list[dict[str, Any]] = field(default_factory=list)
-
-
-Evaluate = Callable[[FloatArray, Guess | None], Evaluation]
-"""Of positions [bohr], shape=(n_atoms, 3), and the guess of the evaluation before it or None."""
 
 
 @dataclass(frozen=True)
@@ -478,97 +461,6 @@ def run_relaxation(
         return result
     surface.converge(result.positions / BOHR_ANGSTROM, result.guess or None)
     return replace(result, stability=check_stability(surface.mean_field))
-
-
-class KohnShamGradient:
-    """Energies and gradients of one molecule at many geometries, each SCF from the orbitals of the one before.
-
-    The guess holds what a record does: ``coefficients_S``, ``energies_S`` [Hartree] and ``occupations_S`` of the
-    occupied orbitals, for S ``restricted``, or ``alpha`` and ``beta``. At a new geometry they are orthonormalised
-    (Loewdin) and handed to PySCF with the density, so that density fitting builds exchange from them. A singlet whose
-    guess has ``alpha`` and ``beta`` is unrestricted: its spins keep the broken symmetry that they begin with.
-
-    Parameters
-    ----------
-    structure
-        Elements, charge and multiplicity; its positions do not matter.
-    level
-        With its density fitting and dispersion, both of which the gradients contain.
-    max_memory_mb
-        That PySCF may plan with [MB].
-    progress
-        Told after every SCF cycle.
-    grid
-        Instead of ``level.scf_grid``, or ``level.grid`` where that is none.
-    grid_response
-        Whether gradients contain the derivatives of the grid's weights, as those of an energy on a small grid should;
-        PySCF's default is no. It has none for meta-GGAs.
-    stabilised
-        Whether the first solution is tested and left for a lower one where it is unstable.
-    device
-        Where SCF cycles and gradients are computed.
-
-    Attributes
-    ----------
-    mean_field
-        PySCF's, at the last geometry.
-    cycles
-        Of the last SCF.
-    """
-
-    def __init__(
-        self,
-        structure: Structure,
-        level: KohnSham,
-        max_memory_mb: int,
-        progress: Progress,
-        *,
-        grid: Grid | None = None,
-        grid_response: bool = False,
-        stabilised: bool = False,
-        device: Cpu = CPU,
-    ) -> None:
-        self._device = device
-        self._structure, self._level, self._max_memory_mb = structure, level, max_memory_mb
-        self._progress, self._grid_response, self._unstabilised = progress, grid_response, stabilised
-        self._grid = next(g for g in (grid, level.scf_grid, level.grid) if g is not None)
-        self.cycles = 0
-        self._build(unrestricted=structure.multiplicity > 1)
-
-    def _build(self, unrestricted: bool) -> None:
-        self._unrestricted = unrestricted
-        molecule = build_molecule(self._structure, self._level, self._max_memory_mb)
-        self.mean_field = build_mean_field(molecule, self._level, unrestricted)
-        set_grid(self.mean_field, self._grid)
-
-    def __call__(self, positions: FloatArray, guess: Guess | None) -> Evaluation:
-        """Converge the SCF at positions [bohr] and differentiate its energy."""
-        corrections = self.converge(positions, guess)
-        if self._unstabilised:
-            self._unstabilised = False
-            self.mean_field, _ = stabilise(self.mean_field, break_symmetry=True)
-            self._unrestricted = np.ndim(self.mean_field.mo_occ) == 2
-        gradient = self._device.gradient(self.mean_field, self._grid_response)
-        return Evaluation(float(self.mean_field.e_tot), gradient, occupied_orbitals(self.mean_field), corrections)
-
-    def converge(self, positions: FloatArray, guess: Guess | None) -> list[dict[str, Any]]:
-        """Converge the SCF at positions [bohr]; returns what had to be tried."""
-        unrestricted = self._structure.multiplicity > 1 or (guess is not None and "coefficients_alpha" in guess)
-        if unrestricted != self._unrestricted:
-            self._build(unrestricted)
-        mean_field = self.mean_field
-        mean_field.mol.set_geom_(positions, unit="Bohr")
-        mean_field.reset(mean_field.mol)
-        self.cycles = 0
-        density = density_of(mean_field, guess) if guess else mean_field.get_init_guess()
-        try:
-            return self._device.converge(mean_field, density, self._watch)
-        except CalculationError as error:
-            raise CalculationError(error.outcome, f"{self._level}: {error}") from error
-
-    def _watch(self, state: dict[str, Any]) -> None:
-        self.cycles += 1
-        self._progress.report("SCF cycle", self.cycles, float(state["e_tot"]))
 
 
 def largest(gradient: FloatArray) -> float:

@@ -13,7 +13,8 @@ from alkaflow.structures import Structure
 from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows.frequencies import hessian_by_differences, run_frequencies
 from alkaflow.workflows.progress import Progress, read_progress
-from alkaflow.workflows.relaxation import Evaluation, KohnShamGradient, run_relaxation
+from alkaflow.workflows.relaxation import run_relaxation
+from alkaflow.workflows.surface import Evaluation, KohnShamGradient
 from alkaflow.workflows.vibrations import Frequencies, displaced, harmonic_analysis
 
 MEMORY = 2000

@@ -23,10 +23,11 @@ from alkaflow.workflows.constraints import read_constraints
 from alkaflow.workflows.drift import SameCompound
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
-from alkaflow.workflows.relaxation import Evaluation, relax, run_relaxation
+from alkaflow.workflows.relaxation import relax, run_relaxation
 from alkaflow.workflows.stability import check_stability
 from alkaflow.workflows.states import State
 from alkaflow.workflows.steps import _lowest_state, judge_stability, orbitals_of, run_task
+from alkaflow.workflows.surface import Evaluation
 from alkaflow.workflows.task import FAILURE_FILE, RECORD_FILE, TASK_FILE, Task
 
 REPOSITORY = Path(__file__).parents[2]
@@ -169,7 +170,7 @@ def test_frequencies_are_a_step_of_kohn_sham_levels(tmp_path: Path) -> None:
         ({"kind": "freeze", "atoms": [-1]}, "not different numbers"),
         ({"kind": "freeze", "atoms": []}, "not different numbers"),
         ({"kind": "freeze", "atoms": [0], "value": 1.0}, "leave out the value"),
-        ({"kind": "distance", "atoms": [0, 1, 2]}, "a distance needs 2 atoms, not 3"),
+        ({"kind": "distance", "atoms": [0, 1, 2]}, "distance needs 2 atoms, not 3"),
         ({"kind": "distance", "atoms": [0, 1], "value": 0.1}, "0.1 Angstrom is not between"),
         ({"kind": "angle", "atoms": [1, 0, 2], "value": 180.0}, "180.0 degrees is not between"),
         ({"kind": "dihedral", "atoms": [0, 1, 2, 3], "value": float("nan")}, "nan degrees is not between"),
@@ -211,7 +212,7 @@ def test_constraints_as_users_write_them() -> None:
         (["0-1"], [], "'0-1' are not numbers from 0 with commas between"),
         ([], ["distance:0,5"], "'distance:0,5' is not of the form"),
         ([], ["distance:0-5=two"], "is not of the form"),
-        ([], ["distance:0-5-6"], "constraint 'distance:0-5-6': a constraint on a distance needs 2 atoms, not 3"),
+        ([], ["distance:0-5-6"], "constraint 'distance:0-5-6': a constraint of the kind distance needs 2 atoms, not 3"),
     ):
         with pytest.raises(BadInputError, match=re.escape(said)):
             read_constraints(freeze, hold)

@@ -16,7 +16,7 @@ from alkaflow.workflows.device import Cpu
 from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress, read_progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf, set_grid
-from alkaflow.workflows.relaxation import KohnShamGradient
+from alkaflow.workflows.surface import KohnShamGradient
 
 MEMORY = 4000
 

@@ -17,19 +17,11 @@ from alkaflow.structures.symmetry import find_operations
 from alkaflow.units import BOHR_ANGSTROM, HARTREE_EV
 from alkaflow.workflows.checkpoint import Checkpoint, generations, load, save
 from alkaflow.workflows.constraints import agreeing
+from alkaflow.workflows.guess import density_of
 from alkaflow.workflows.progress import Progress, read_progress
 from alkaflow.workflows.pyscf_engine import build_molecule, run_scf
-from alkaflow.workflows.relaxation import (
-    THRESHOLDS,
-    Evaluation,
-    KohnShamGradient,
-    RelaxResult,
-    density_of,
-    largest,
-    oscillates,
-    relax,
-    run_relaxation,
-)
+from alkaflow.workflows.relaxation import THRESHOLDS, RelaxResult, largest, oscillates, relax, run_relaxation
+from alkaflow.workflows.surface import Evaluation, KohnShamGradient
 
 MEMORY = 2000
 WATER = Structure(("O", "H", "H"), np.array([[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]]))

@@ -15,8 +15,8 @@ from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows.ladder import converge, converge_second_order
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf, set_grid
-from alkaflow.workflows.relaxation import KohnShamGradient
 from alkaflow.workflows.stability import clean_copy
+from alkaflow.workflows.surface import KohnShamGradient
 
 MEMORY = 2000
 WATER = Structure(("O", "H", "H"), np.array([[0, 0, 0.1173], [0, 0.7572, -0.4692], [0, -0.7572, -0.4692]]))

@@ -19,9 +19,10 @@ from alkaflow.workflows.frequencies import run_frequencies
 from alkaflow.workflows.plan import plan_single, plan_steps
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.protocols import Protocol, choose_protocol
-from alkaflow.workflows.relaxation import THRESHOLDS, KohnShamGradient
+from alkaflow.workflows.relaxation import THRESHOLDS
 from alkaflow.workflows.saddles import DISPLACEMENT, Run, beside, to_minimum
 from alkaflow.workflows.steps import run_task
+from alkaflow.workflows.surface import KohnShamGradient
 from alkaflow.workflows.task import GUESS_FILE, ORBITAL_FILE, Task
 from alkaflow.workflows.vibrations import harmonic_analysis, pull, structure_of, thermochemistry_of
 
