@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy and PySCF are loaded: tests run on all cores already
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def require_service(error: ServiceError) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No settings of the user's reach a test."""
+    """No settings of the user's reach a test, nor does a shell's that has background jobs ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         for variable in list(os.environ):
             if variable.startswith("ALKAFLOW_") and variable != "ALKAFLOW_CI":
