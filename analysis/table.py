@@ -149,24 +149,13 @@ def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapp
     stepwise = row.before_leg is not None and plan.study.energies == "stepwise"
     guests = len(row.places)
     shift = bulk_reference_ev(row.guest) if plan.study.reference == "bulk" else 0.0
-    needed = [row.complex_leg, row.before_leg if stepwise and row.before_leg else row.host_leg, row.guest_leg]
-    problem = problem_of(needed, records, problems)
-    last = total = None
+    last, without_last = _adsorption(row, "before", legs, 1, shift, records, problems)
+    total, without_total = _adsorption(row, "host", legs, guests, shift, records, problems)
+    computed, problem = (last, without_last) if stepwise else (total, without_total)
     warnings = [warning for chosen in legs.there for warning in chosen.record.warnings]
-    try:
-        last = _energy(legs.complex, legs.before, legs.guest, 1, shift)
-        total = _energy(legs.complex, legs.host, legs.guest, guests, shift)
-    except MismatchError as error:
-        problem = problem or str(error)
-    # of spin states that are not all there the lowest is not known
-    if problem_of([row.complex_leg, row.before_leg or row.host_leg, row.guest_leg], records, problems):
-        last = None
-    if problem_of([row.complex_leg, row.host_leg, row.guest_leg], records, problems):
-        total = None
-    computed = None if problem else last if stepwise else total
     parts: dict[str, float] = {}
     without: list[str] = []
-    if last is not None or total is not None:
+    if (last if row.before_leg else total) is not None:
         parts, without = _parts(legs.before if row.before_leg else legs.host, legs, records)
     reference_ev = shift * (1 if stepwise else guests)
     if parts and reference_ev:
@@ -211,13 +200,31 @@ def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapp
     )
 
 
-def _energy(
-    complex_: Chosen | None, host: Chosen | None, guest: Chosen | None, guests: int, shift: float
-) -> float | None:
-    """Adsorption energy of so many guests [eV], each counted from its reference; None where a record is missing."""
-    if complex_ is None or host is None or guest is None:
-        return None
-    return adsorption_energy_ev(complex_.record, host.record, *[guest.record] * guests) + guests * shift
+def _adsorption(
+    row: PlanRow,
+    on: Literal["before", "host"],
+    legs: _Legs,
+    guests: int,
+    shift: float,
+    records: Mapping[str, Record],
+    problems: Mapping[str, str],
+) -> tuple[float | None, str | None]:
+    """Adsorption energy of so many guests [eV] on what they are added to, each from its reference; or why none.
+
+    Of spin states that are not all there the lowest is not known, and so is the energy.
+    """
+    leg, host = (row.before_leg, legs.before) if on == "before" else (row.host_leg, legs.host)
+    if leg is None:
+        return None, None
+    if problem := problem_of([row.complex_leg, leg, row.guest_leg], records, problems):
+        return None, problem
+    if legs.complex is None or host is None or legs.guest is None:
+        return None, NOT_YET
+    try:
+        energy = adsorption_energy_ev(legs.complex.record, host.record, *[legs.guest.record] * guests)
+    except MismatchError as error:
+        return None, str(error)
+    return energy + guests * shift, None
 
 
 def _parts(host: Chosen | None, legs: _Legs, records: Mapping[str, Record]) -> tuple[dict[str, float], list[str]]:
