@@ -14,14 +14,16 @@ import os
 import time
 
 import numpy as np
+from pyscf import dft
 
 from alkaflow.calculations import Fragment
 from alkaflow.levels import KohnSham, parse_level
-from alkaflow.structures import FloatArray, Structure
+from alkaflow.structures import Structure
 from alkaflow.units import HARTREE_EV
 from alkaflow.workflows.blas import loaded_blas
 from alkaflow.workflows.bundle import read_orbital_file
 from alkaflow.workflows.library import shipped_bundle, shipped_studies
+from alkaflow.workflows.orbital_symmetry import expectation_values, reflections_and_turns
 from alkaflow.workflows.pyscf_engine import build_molecule
 from alkaflow.workflows.states import State, search_states
 
@@ -59,37 +61,19 @@ def shipped_complex(guest: str, site: str) -> tuple[Structure, list[Fragment], S
     return structure, fragments, state, level
 
 
-def mirror_characters(structure: Structure, level: KohnSham, state: State) -> list[float]:
-    """Expectation values of the two mirror planes through the guest's axis in the spin density."""
+def mirror_characters(structure: Structure, level: KohnSham, state: State) -> str:
+    """Expectation values, for the unpaired orbital, of the plane of the molecule and of that through the axis."""
     molecule = build_molecule(structure, level, 4000)
     overlap = molecule.intor_symmetric("int1e_ovlp")
     up, down = (c[:, n > 0] for c, n in zip(state.coefficients, state.occupations, strict=True))
     # the unpaired orbital: what spin up occupies and spin down does not
     shared = up.T @ overlap @ down
-    values, vectors = np.linalg.eigh(shared @ shared.T)
-    orbital = up @ vectors[:, 0]
-    del values
-    centre = structure.positions[:-1].mean(axis=0)
-    axis = structure.positions[-1] - centre
-    axis /= np.linalg.norm(axis)
-    normal = np.linalg.svd(structure.positions - centre)[2][2]
-    return [_mirrored(molecule, orbital, centre, plane) for plane in (normal, np.cross(axis, normal))]
-
-
-def _mirrored(molecule: object, orbital: FloatArray, centre: FloatArray, normal: FloatArray) -> float:
-    """<phi | sigma | phi> by quadrature on the grid of the molecule."""
-    from pyscf import dft
-
-    from alkaflow.units import BOHR_ANGSTROM
-
+    orbital = up @ np.linalg.eigh(shared @ shared.T)[1][:, :1]
     grids = dft.Grids(molecule)
     grids.level = 1
-    grids.build()
-    origin = centre / BOHR_ANGSTROM
-    points = grids.coords
-    images = points - 2 * np.outer((points - origin) @ normal, normal)
-    here, there = (dft.numint.eval_ao(molecule, each) @ orbital for each in (points, images))
-    return float(grids.weights @ (here * there))
+    planes = [each for each in reflections_and_turns(structure) if np.linalg.det(each.matrix) < 0]
+    planes.sort(key=lambda each: each.permutation != tuple(range(len(structure))))  # that which moves no atom first
+    return " ".join(f"{float(x[0]):+.2f}" for x in expectation_values(orbital, molecule, grids.build(), planes))
 
 
 def main() -> None:
@@ -113,14 +97,12 @@ def main() -> None:
     blas = ", ".join(f"{b['library']} {b.get('kernel')}" for b in loaded_blas())
     print(f"{arguments.guest} at the {arguments.site} of HATCN, {level}, grid level {level.grid}")
     print(f"{time.monotonic() - begin:.0f} s; OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS')}; {blas}")
-    characters = " ".join(f"{x:+.2f}" for x in mirror_characters(structure, published, shipped))
-    print(f"shipped record at {published}: mirrors (plane, axis) {characters}")
+    print(f"shipped record at {published}: mirrors {mirror_characters(structure, published, shipped)}")
     for state in states:
         above = (state.energy - states[0].energy) * HARTREE_EV
-        characters = " ".join(f"{x:+.2f}" for x in mirror_characters(structure, level, state))
         print(
             f"{state.energy:.6f} Eh  +{above:.3f} eV  <S2> {state.s_squared:.3f}  q {state.guest_charges[0]:+.2f}  "
-            f"mirrors (plane, axis) {characters}  {'; '.join(state.starts or (state.label,))}"
+            f"mirrors {mirror_characters(structure, level, state)}  {'; '.join(state.starts or (state.label,))}"
         )
 
 

@@ -3,9 +3,10 @@
 A metal atom on a host with near-degenerate empty orbitals (HATCN: an e'' pair and a third orbital 0.2 eV above) has
 several doublets within a tenth of an eV, and which one an SCF ends in is decided by where it starts. Starts here:
 PySCF's guess, densities of the fragments as neutral and with electrons of the guests on the host, and the lowest of
-what these give with its singly occupied orbital exchanged for empty ones, held by maximum overlap (Gilbert, Besley,
-Gill, J. Phys. Chem. A 112, 13164 (2008)) and then released. A singlet is sought restricted and with broken symmetry.
-What is lowest then is tested for stability: on a symmetric structure all starts can lead to the same saddle point.
+what these give with its unpaired electron in other orbitals, or the hole beneath it, held by maximum overlap (Gilbert,
+Besley, Gill, J. Phys. Chem. A 112, 13164 (2008)) and then released; every representation of a symmetric structure has
+its turn. A singlet is sought restricted and with broken symmetry. What is lowest then is tested for stability: on a
+symmetric structure all starts can lead to the same saddle point.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,9 @@ from alkaflow.calculations import Fragment
 from alkaflow.errors import BadInputError, CalculationError
 from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
+from alkaflow.structures.symmetry import Operation
 from alkaflow.workflows.ladder import RUNGS, converge, projected_density
+from alkaflow.workflows.orbital_symmetry import reflections_and_turns, representations
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
 from alkaflow.workflows.stability import stabilise
 
@@ -33,6 +36,8 @@ _SAME_DENSITY = 0.05  # electrons that sit elsewhere
 _SEARCH_RUNGS = RUNGS[:3]
 _FRAGMENT_SCF = (1e-4, 1e-2, 30)  # energy change [Hartree], orbital gradient, cycles
 _HOLD_RUNGS = RUNGS[:1]
+_NEAR_EMPTY = 0.1  # above the lowest empty orbital [Hartree]
+_NEAR_FILLED = 0.15  # below the lowest empty one of spin down [Hartree]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +99,10 @@ def search_states(
         Told of every state.
     swaps
         How many empty orbitals the singly occupied one of the lowest state is exchanged for; of a singlet, the
-        highest occupied pair.
+        highest occupied pair. On a symmetric structure the lowest empty orbital of every other representation comes
+        on top, where it is within 0.1 Hartree of the first. Where a gap of spin down is below 0.15 Hartree, electrons
+        are also moved up into it from the highest orbital of each other representation, at most as many. With 0 there
+        are no exchanges.
 
     Returns
     -------
@@ -116,8 +124,7 @@ def search_states(
         raise CalculationError("scf_not_converged", f"{level}: no start of {structure.formula} converged")
     if structure.multiplicity == 1:
         search.mix_frontier()
-    for k in range(swaps):
-        search.swap(k)
+    search.exchange(swaps)
     search.settle()
     return search.distinct()
 
@@ -252,7 +259,7 @@ class _Search:
 
     def mix_frontier(self) -> None:
         """Break the symmetry of the lowest singlet: (HOMO + LUMO) / sqrt 2 for one spin, HOMO - LUMO for the other."""
-        coefficients, occupations = self._reconverged(self._lowest())
+        _, coefficients, occupations = self._reconverged(self._lowest())
         mixed = np.array(coefficients)
         for spin, sign in ((0, 1.0), (1, -1.0)):
             homo, empty = _last_filled(occupations[spin]), np.flatnonzero(occupations[spin] == 0)
@@ -263,28 +270,59 @@ class _Search:
         density = self._unrestricted.make_rdm1(mixed, occupations)
         self._converge("mixed frontier orbitals, broken symmetry", self._unrestricted, density)
 
-    def swap(self, k: int) -> None:
-        """Exchange the singly occupied orbital of the lowest state, or the highest pair, for the k-th empty one."""
+    def exchange(self, count: int) -> None:
+        """Converge from the lowest state with an electron in another orbital, held there by overlap and then let go."""
+        if not count:
+            return
+        energies, coefficients, occupations = self._reconverged(self._lowest())
+        for name, swapped in self._exchanges(energies, coefficients, occupations, count):
+            self._hold(name, coefficients, swapped)
+
+    def _exchanges(
+        self, energies: FloatArray, coefficients: FloatArray, occupations: FloatArray, count: int
+    ) -> Iterator[tuple[str, FloatArray]]:
+        """Names and occupations: the unpaired electron, or a pair, moved up; its hole moved down."""
+        operations = reflections_and_turns(self._structure)
+        singlet = self._restricted is not None
+        leaving = _last_filled(occupations[0]) if singlet else self._singly_occupied(coefficients, occupations)
+        filled, empty = (np.flatnonzero(occupations[0] == n) for n in (1, 0))
+        if leaving is not None and len(empty):
+            near = empty[energies[0][empty] < energies[0][empty[0]] + _NEAR_EMPTY]
+            kinds = self._representations(coefficients[0], [leaving, *near], operations)
+            for k in [*range(min(count, len(empty))), *_new(kinds[1:], {kinds[0], *kinds[1 : count + 1]}, count)]:
+                swapped = occupations.copy()
+                for spin in (0, 1) if singlet else (0,):
+                    top = _last_filled(occupations[spin]) if singlet else leaving
+                    swapped[spin, [top, np.flatnonzero(occupations[spin] == 0)[k]]] = 0.0, 1.0
+                yield f"{'HOMO' if singlet else 'SOMO'} to LUMO{f'+{k}' if k else ''}", swapped
+        filled, empty = (np.flatnonzero(occupations[1] == n) for n in (1, 0))
+        if not singlet and len(filled) and len(empty):
+            near = filled[::-1][energies[1][filled[::-1]] > energies[1][empty[0]] - _NEAR_FILLED]
+            kinds = self._representations(coefficients[1], [empty[0], *near], operations)
+            # without symmetry all are alike: the highest one then
+            for k in _new(kinds[1:], {kinds[0]} if operations else set(), count):
+                swapped = occupations.copy()
+                swapped[1, [near[k], empty[0]]] = 0.0, 1.0
+                yield f"HOMO{f'-{k}' if k else ''} to SOMO, spin down", swapped
+
+    def _representations(
+        self, coefficients: FloatArray, columns: Sequence[Any], operations: Sequence[Operation]
+    ) -> list[tuple[int, ...]]:
+        return representations(coefficients[:, columns], self._molecule, self._unrestricted.grids, operations)
+
+    def _hold(self, name: str, coefficients: FloatArray, occupations: FloatArray) -> None:
+        """Converge with occupations held by maximum overlap with the orbitals they are of, then without."""
         from pyscf.scf import addons
 
-        coefficients, occupations = self._reconverged(self._lowest())
-        swapped = np.array(occupations)
-        for spin in (0, 1) if self._restricted is not None else (0,):
-            leaving = _last_filled(swapped[1]) if spin else self._singly_occupied(coefficients, occupations)
-            empty = np.flatnonzero(occupations[spin] == 0)
-            if leaving is None or k >= len(empty):
-                return
-            swapped[spin][leaving], swapped[spin][empty[k]] = 0.0, 1.0
-        held = addons.mom_occ(self._unrestricted.copy(), coefficients, swapped)
-        density = held.make_rdm1(coefficients, swapped)
+        held = addons.mom_occ(self._unrestricted.copy(), coefficients, occupations)
+        density = held.make_rdm1(coefficients, occupations)
         try:
             converge(held, density, rungs=_HOLD_RUNGS)
             density = held.make_rdm1()
         except CalculationError as error:
             if error.outcome != "scf_not_converged":
                 raise
-        name = "LUMO" if k == 0 else f"LUMO+{k}"
-        self._converge(f"{'SOMO' if self._restricted is None else 'HOMO'} to {name}", self._unrestricted, density)
+        self._converge(name, self._unrestricted, density)
 
     def settle(self) -> None:
         """Leave the lowest state where it is unstable."""
@@ -314,12 +352,12 @@ class _Search:
     def _lowest(self) -> State:
         return min(self.states, key=lambda state: state.energy)
 
-    def _reconverged(self, state: State) -> tuple[FloatArray, FloatArray]:
-        """All orbitals of a state, empty ones too, as unrestricted ones in the order of their energies."""
+    def _reconverged(self, state: State) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Energies and coefficients of all orbitals of a state, as unrestricted ones, and their occupations."""
         density = state.density if not state.restricted else np.array([state.density / 2] * 2)
         mean_field = self._unrestricted
         energies, coefficients = mean_field.eig(mean_field.get_fock(dm=density), self._overlap)
-        return np.asarray(coefficients), np.asarray(mean_field.get_occ(energies, coefficients))
+        return np.asarray(energies), np.asarray(coefficients), np.asarray(mean_field.get_occ(energies, coefficients))
 
     def _converge(self, label: str, mean_field: Any, density: Any) -> None:
         """Add the state that a density leads to, if it leads to one."""
@@ -405,6 +443,12 @@ def _with_spins(label: str, parts: Sequence[Fragment], signs: Sequence[int]) -> 
 def _last_filled(occupations: FloatArray) -> int | None:
     filled = np.flatnonzero(occupations > 0)
     return int(filled[-1]) if len(filled) else None
+
+
+def _new(kinds: Sequence[tuple[int, ...]], known: set[tuple[int, ...]], count: int) -> list[int]:
+    """Where a kind that is not known occurs for the first time, at most so often."""
+    first = [k for k, kind in enumerate(kinds) if kind not in known and kinds.index(kind) == k]
+    return first[:count]
 
 
 def _padded(orbitals: Sequence[FloatArray]) -> Any:
