@@ -68,7 +68,7 @@ class CalculationInput(BaseModel):
     """The canonical input of a calculation.
 
     Exactly one of ``positions`` (Angstrom, rounded to 1e-6) and ``parent`` (the id of the calculation whose final
-    geometry is used) is given. ``fragments``, the host first, are for levels that search electronic states.
+    geometry is used) is given. ``fragments``, the host first, are there where electronic states are searched.
     ``ghosts`` are atoms (numbers from 0, ascending) of which only the basis functions are there: no nuclei, no
     electrons; charge and multiplicity are those of the rest. ``constraints`` hold in a relaxation at a Kohn-Sham level.
     ``subset`` are the atoms (numbers from 0, ascending) of the parent's geometry that are taken, one per symbol; all of
@@ -126,6 +126,12 @@ class CalculationInput(BaseModel):
         frozen = {atom for constraint in self.constraints if constraint.kind == "freeze" for atom in constraint.atoms}
         if len(frozen) == len(self.symbols):
             raise ValueError("every atom is frozen; nothing is left to relax")
+
+    @property
+    def searches_states(self) -> bool:
+        """Whether competing electronic states are searched first: fragments with unpaired electrons have some."""
+        asked = self.step == "energy" or (isinstance(self.level, KohnSham) and bool(self.level.states))
+        return asked and any(part.multiplicity > 1 for part in self.fragments or ())
 
     @property
     def real_symbols(self) -> tuple[str, ...]:

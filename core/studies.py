@@ -105,6 +105,7 @@ class Study(BaseModel):
     counterpoise: StrictBool = Field(default=False, description="the same, and the counterpoise correction")
     frequencies: StrictBool = Field(default=False, description="of all legs, at the level of the last relaxation")
     multiplicities: Multiplicities = Field(default=None, description="spin states of the complexes")
+    states: StrictBool = Field(default=False, description="search electronic states also in protocols that do not")
     solvent: Any = None
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from alkaflow.calculations import CalculationInput
 from alkaflow.errors import BadInputError
 from alkaflow.levels import Grid, KohnSham, Xtb
 from alkaflow.records import Record
-from alkaflow.workflows.basis import count_functions, element_basis, valence_electrons
+from alkaflow.workflows.basis import cheap_level, count_functions, element_basis, valence_electrons
 
 _RATE = 40e9  # operations per second and thread that a current core reaches here
 _CYCLES = 14
@@ -30,6 +30,7 @@ _GRID_POINTS = {
 _STEPS = 25  # of a relaxation
 _STEP_OVER_ENERGY = 1.1  # a gradient costs about 0.6 of an energy, which begins from the orbitals before it
 _HESSIAN_PER_ATOM = 1.8  # over an energy: 1.3 for H2O to 1.9 for C2H4 with B3LYP-D3(BJ)/6-31G(d) on (99,590)
+_SEARCHED = 15  # SCFs at the cheap level of a search of electronic states
 _START_SECONDS = 2.0  # imports and set-up of a process
 _BASE_MB = 400.0
 _MB = 8e-6  # of a double
@@ -72,15 +73,14 @@ def estimate(given: CalculationInput, threads: int, factor: float = 1.0, availab
         steps = 60 if given.step == "relax" else 1
         return Cost(_START_SECONDS + 0.03 * steps * (atoms / 30) ** 2, _BASE_MB, 0)
     level = given.level
-    names = {symbol: element_basis(level, symbol).name for symbol in set(given.symbols)}
-    functions = count_functions(names, given.symbols, bool(level.cartesian))
-    auxiliary = count_functions(level.fitting, given.symbols, bool(level.cartesian)) if level.fitting else 0
-    occupied = (valence_electrons(level, given.real_symbols) - given.charge) / 2
-    operations = _operations(given, level, functions, auxiliary, occupied)
+    functions, auxiliary, occupied = _sizes(given, level)
+    operations = _operations(given, level)
     if given.step == "relax":
         operations *= _STEPS * _STEP_OVER_ENERGY
     elif given.step == "frequencies":
         operations *= 1 + _HESSIAN_PER_ATOM * atoms
+    if given.searches_states:
+        operations += _SEARCHED * _operations(given, cheap_level(level, given.symbols))
     integrals = auxiliary * functions * (functions + 1) / 2 * _MB
     left = max(available_mb - _BASE_MB, 0.0)
     on_disk = bool(auxiliary) and integrals > _IN_MEMORY * left
@@ -102,8 +102,17 @@ def _spins(given: CalculationInput) -> int:
     return 1 if given.multiplicity == 1 else 2
 
 
-def _operations(given: CalculationInput, level: KohnSham, n: int, auxiliary: int, occupied: float) -> float:
-    """Operations of an SCF with n functions and so many occupied orbitals of either spin."""
+def _sizes(given: CalculationInput, level: KohnSham) -> tuple[int, int, float]:
+    """Functions, auxiliary functions, and occupied orbitals of either spin."""
+    names = {symbol: element_basis(level, symbol).name for symbol in set(given.symbols)}
+    functions = count_functions(names, given.symbols, bool(level.cartesian))
+    auxiliary = count_functions(level.fitting, given.symbols, bool(level.cartesian)) if level.fitting else 0
+    return functions, auxiliary, (valence_electrons(level, given.real_symbols) - given.charge) / 2
+
+
+def _operations(given: CalculationInput, level: KohnSham) -> float:
+    """Operations of an SCF."""
+    n, auxiliary, occupied = _sizes(given, level)
     spins, atoms = _spins(given), len(given.symbols)
     if level.fitting:
         build = auxiliary**2 * n**2 / 2 + 40 * auxiliary * n**2
@@ -144,5 +153,6 @@ def calibrate(records: Iterable[Record]) -> float:
                     positions=tuple(record.positions_angstrom),
                 )
                 expected = estimate(given, record.provenance.threads).seconds
-                ratios.append(record.provenance.seconds["total"] / expected)
+                seconds = record.provenance.seconds
+                ratios.append((seconds["total"] - seconds.get("states", 0.0)) / expected)
     return median(ratios) if ratios else 1.0

@@ -92,7 +92,8 @@ class Legs:
                 given = _input("relax", level, structure, ids[-1] if ids else None, searched, constraints)
                 ids.append(self._calculations.add(given, title))
         parent = ids[-1] if ids else None
-        ids.append(self._calculations.add(_input("energy", self._protocol.energy, structure, parent), title))
+        searched = fragments if self._protocol.energy_searches else None
+        ids.append(self._calculations.add(_input("energy", self._protocol.energy, structure, parent, searched), title))
         if not self._protocol.frequencies or len(structure) == 1:
             return Leg(ids=ids)
         vibrating = _input("frequencies", self._protocol.vibrational_level, structure, parent)

@@ -53,6 +53,8 @@ def make_plan(
         chosen = chosen.with_level(study.level)
     if study.frequencies:
         chosen = chosen.with_frequencies()
+    if study.states:
+        chosen = replace(chosen, states=True)
     if study.counterpoise and isinstance(chosen.energy, KohnSham) and chosen.energy.solvent:
         raise BadInputError("counterpoise: true and a solvent do not go together: every ghost would get a cavity")
     rows = Rows(study, chosen.level)

@@ -10,13 +10,18 @@ _FINE_GRID_LEVEL = 5  # of PySCF: (105,770) for the second row, finer than (99,5
 
 @dataclass(frozen=True)
 class Protocol:
-    """Relax at one level after the other, take the energy at the last, and frequencies where they are asked for."""
+    """Relax at one level after the other, take the energy at the last, and frequencies where they are asked for.
+
+    With ``states`` the energies of open-shell complexes begin with the lowest state that a search at a cheap level
+    finds, where no relaxation before them has searched already.
+    """
 
     name: str
     relaxations: tuple[Level, ...]
     energy: Level
     summary: str
     frequencies: bool = False
+    states: bool = False
 
     @property
     def level(self) -> str:
@@ -55,6 +60,12 @@ class Protocol:
         asked = replace(self, frequencies=True)
         asked.vibrational_level  # noqa: B018  (refuses)
         return asked
+
+    @property
+    def energy_searches(self) -> bool:
+        """Whether it is the energy that searches electronic states."""
+        relaxed = any(isinstance(level, KohnSham) and level.states for level in self.relaxations)
+        return self.states and not relaxed
 
     @property
     def vibrational_level(self) -> KohnSham:

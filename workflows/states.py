@@ -10,7 +10,6 @@ symmetric structure all starts can lead to the same saddle point.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, product
@@ -31,11 +30,15 @@ from alkaflow.workflows.stability import stabilise
 Report = Callable[..., None]
 """Takes stage, step and energy [Hartree], as `Progress.report` does."""
 
+Found = dict[str, list["State"]]
+"""The states that each start led to, by its label: none where its SCF did not converge."""
+
 _SAME_ENERGY = 1e-5  # Hartree
 _SAME_DENSITY = 0.05  # electrons that sit elsewhere
 _SEARCH_RUNGS = RUNGS[:3]
 _FRAGMENT_SCF = (1e-4, 1e-2, 30)  # energy change [Hartree], orbital gradient, cycles
 _HOLD_RUNGS = RUNGS[:1]
+_MIXED, _SETTLED = "mixed frontier orbitals, broken symmetry", "rotated out of the lowest"
 _NEAR_EMPTY = 0.1  # above the lowest empty orbital [Hartree]
 _NEAR_FILLED = 0.15  # below the lowest empty one of spin down [Hartree]
 
@@ -82,6 +85,8 @@ def search_states(
     max_memory_mb: int,
     report: Report | None = None,
     swaps: int = 3,
+    found: Found | None = None,
+    keep: Callable[[Found], None] | None = None,
 ) -> list[State]:
     """Find the electronic states of a complex that different starts lead to.
 
@@ -103,6 +108,9 @@ def search_states(
         on top, where it is within 0.1 Hartree of the first. Where a gap of spin down is below 0.15 Hartree, electrons
         are also moved up into it from the highest orbital of each other representation, at most as many. With 0 there
         are no exchanges.
+    found, keep
+        Of a search that was cut short: what it found, whose starts are not repeated, and what is to be called with
+        that after every start.
 
     Returns
     -------
@@ -117,15 +125,15 @@ def search_states(
         No start converged, or an energy is not finite.
     """
     _check(structure, fragments)
-    search = _Search(structure, level, fragments, max_memory_mb, report)
+    search = _Search(structure, level, fragments, max_memory_mb, report, dict(found or {}), keep)
     for label, density in search.guesses():
-        search.run(label, density)
+        search.once(label, partial(search.run, label, density))
     if not search.states:
         raise CalculationError("scf_not_converged", f"{level}: no start of {structure.formula} converged")
     if structure.multiplicity == 1:
-        search.mix_frontier()
+        search.once(_MIXED, search.mix_frontier)
     search.exchange(swaps)
-    search.settle()
+    search.once(_SETTLED, search.settle)
     return search.distinct()
 
 
@@ -159,6 +167,10 @@ def _check(structure: Structure, fragments: Sequence[Fragment]) -> None:
         )
 
 
+class _NoStartError(Exception):
+    """A fragment does not have a density to start from."""
+
+
 class _Search:
     """One molecule with its integrals, and what was found so far."""
 
@@ -169,7 +181,10 @@ class _Search:
         fragments: Sequence[Fragment],
         max_memory_mb: int,
         report: Report | None,
+        found: Found,
+        keep: Callable[[Found], None] | None,
     ) -> None:
+        self._found, self._keep = found, keep
         self._structure, self._level, self._fragments = structure, level, fragments
         self._memory, self._report = max_memory_mb, report
         self._molecule = build_molecule(structure, level, max_memory_mb)
@@ -187,14 +202,24 @@ class _Search:
                 mean_field.with_df = self._unrestricted.with_df
         return mean_field
 
-    def guesses(self) -> Iterator[tuple[str, Any]]:
-        """Densities to start from with shape=(2, n, n): PySCF's, and those of fragments."""
-        yield "default guess", np.array(self._unrestricted.get_init_guess())
+    def once(self, label: str, start: Callable[[], None]) -> None:
+        """Add the states that a start leads to, or has led to before the search was cut short."""
+        if label in self._found:
+            self.states += self._found[label]
+            return
+        before = len(self.states)
+        start()
+        self._found[label] = self.states[before:]
+        if self._keep is not None:
+            self._keep(self._found)
+
+    def guesses(self) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """Densities to start from with shape=(2, n, n), not computed yet: PySCF's, and those of fragments."""
+        yield "default guess", lambda: np.array(self._unrestricted.get_init_guess())
         cache: dict[Fragment, Any] = {}
         for label, parts in self._charge_distributions():
             for signs in _couplings([part.multiplicity - 1 for part in parts], self._structure.multiplicity - 1):
-                with suppress(np.linalg.LinAlgError, FloatingPointError):  # a start more or less
-                    yield _with_spins(label, parts, signs), self._superpose(parts, signs, cache)
+                yield _with_spins(label, parts, signs), partial(self._superpose, parts, signs, cache)
 
     def _charge_distributions(self) -> Iterator[tuple[str, list[Fragment]]]:
         """The fragments as they are, and with the last unpaired electron of some guests on the host."""
@@ -240,16 +265,26 @@ class _Search:
             part.charge,
             part.multiplicity,
         )
-        mean_field = build_mean_field(build_molecule(alone, self._level, self._memory), self._level, True)
+        molecule = build_molecule(alone, self._level, self._memory)
+        if max(molecule.nelec) > molecule.nao:
+            raise _NoStartError(f"{self._level}: {alone.formula} has more electrons than functions")
+        mean_field = build_mean_field(molecule, self._level, True)
         set_grid(mean_field, self._level.grid)
         mean_field.conv_tol, mean_field.conv_tol_grad, mean_field.max_cycle = _FRAGMENT_SCF
-        mean_field.kernel()
+        try:
+            mean_field.kernel()
+        except np.linalg.LinAlgError as error:
+            raise _NoStartError(f"{self._level}: {alone.formula}: {error}") from error
         if not np.isfinite(mean_field.e_tot):
-            raise FloatingPointError(f"{self._level}: the energy of {alone.formula} is not finite")
+            raise _NoStartError(f"{self._level}: the energy of {alone.formula} is not finite")
         return [c[:, f > 0] for c, f in zip(mean_field.mo_coeff, mean_field.mo_occ, strict=True)]
 
-    def run(self, label: str, density: Any) -> None:
+    def run(self, label: str, guess: Callable[[], Any]) -> None:
         """Converge from a density with shape=(2, n, n); a singlet restricted, and also not where its spins differ."""
+        try:
+            density = guess()
+        except _NoStartError:  # one less
+            return
         if self._restricted is None:
             self._converge(label, self._unrestricted, density)
             return
@@ -268,7 +303,7 @@ class _Search:
             pair = mixed[spin][:, [homo, empty[0]]]
             mixed[spin][:, homo] = (pair[:, 0] + sign * pair[:, 1]) / np.sqrt(2)
         density = self._unrestricted.make_rdm1(mixed, occupations)
-        self._converge("mixed frontier orbitals, broken symmetry", self._unrestricted, density)
+        self._converge(_MIXED, self._unrestricted, density)
 
     def exchange(self, count: int) -> None:
         """Converge from the lowest state with an electron in another orbital, held there by overlap and then let go."""
@@ -276,7 +311,7 @@ class _Search:
             return
         energies, coefficients, occupations = self._reconverged(self._lowest())
         for name, swapped in self._exchanges(energies, coefficients, occupations, count):
-            self._hold(name, coefficients, swapped)
+            self.once(name, partial(self._hold, name, coefficients, swapped))
 
     def _exchanges(
         self, energies: FloatArray, coefficients: FloatArray, occupations: FloatArray, count: int
@@ -337,7 +372,7 @@ class _Search:
             return
         mean_field, found = stabilise(mean_field, again, break_symmetry=True)
         if found.lowering > _SAME_ENERGY:
-            self._add("rotated out of the lowest", mean_field)
+            self._add(_SETTLED, mean_field)
 
     def _singly_occupied(self, coefficients: FloatArray, occupations: FloatArray) -> int | None:
         """The highest of the spin-up orbitals that overlap least with the occupied ones of spin down."""

@@ -21,16 +21,9 @@ if TYPE_CHECKING:
     from alkaflow.workflows.device import Cpu
     from alkaflow.workflows.pyscf_engine import ScfResult
     from alkaflow.workflows.stability import Stability
-    from alkaflow.workflows.states import State
 
 ORBITAL_FORMAT = "npz: coefficients (functions, occupied), energies [Hartree], occupations, by spin"
 HESSIAN_FORMAT = f"{ORBITAL_FORMAT}; hessian [Hartree/bohr^2]"
-
-CHEAP = {"grid": 1, "scf_grid": None, "energy_threshold": 1e-7, "solvent": None}
-CHEAP_BASIS = "6-31g"
-"""What a search of electronic states takes instead of its level's own; elements keep their core potentials."""
-
-_STATES = "states"  # name of the checkpoint of a search
 
 _PACKAGES = ("alkaflow", "numpy", "scipy", "ase", "pyscf", "pyscf-dispersion", "geometric", "tblite")
 
@@ -111,10 +104,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
     level = given.level
     if isinstance(level, Xtb):
         raise TypeError(level)
-    states: list[Any] = []
-    guess = _guess(structure, level, task, directory)
-    if level.states and given.fragments and any(part.multiplicity > 1 for part in given.fragments):
-        guess, states = _lowest_state(structure, level, task, progress, task.checkpoints or directory)
+    guess, searched = _start(structure, level, task, progress, directory)
     result = run_relaxation(
         structure,
         level,
@@ -146,9 +136,22 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
             stability=asdict(result.stability) if result.stability else None,
         ),
         "orbitals": _write_orbitals(dict(result.guess), directory) if result.guess else None,
-        "states": states,
         "warnings": result.notes + judge_stability(level, result.stability),
+        **searched,
     }
+
+
+def _start(
+    structure: Any, level: KohnSham, task: Task, progress: Any, directory: Path
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Orbitals to begin with, and what a record holds of a search for them."""
+    if not task.calculation.searches_states:
+        return _guess(structure, level, task, directory), {"states": [], "seconds": {}}
+    from alkaflow.workflows.lowest_state import find_lowest_state
+
+    begin = time.monotonic()
+    guess, states = find_lowest_state(structure, level, task, progress, task.checkpoints or directory)
+    return guess, {"states": states, "seconds": {"states": time.monotonic() - begin}}
 
 
 def _guess(structure: Any, level: KohnSham, task: Task, directory: Path) -> dict[str, Any] | None:
@@ -167,53 +170,6 @@ def _guess(structure: Any, level: KohnSham, task: Task, directory: Path) -> dict
     return orbitals_in_basis(orbitals, before, now)
 
 
-def _lowest_state(
-    structure: Any, level: KohnSham, task: Task, progress: Any, checkpoints: Path
-) -> tuple[dict[str, Any], list[Any]]:
-    """Orbitals of the lowest state that a search at a cheap level finds, and all of its states.
-
-    A finished search is kept with the checkpoints, so that a calculation that begins again does not repeat it.
-    """
-    from alkaflow.records import ElectronicState
-    from alkaflow.workflows.basis import with_smaller_basis
-    from alkaflow.workflows.checkpoint import Checkpoint, fingerprint_of, load, save
-    from alkaflow.workflows.guess import orbitals_in_basis
-    from alkaflow.workflows.pyscf_engine import build_molecule
-    from alkaflow.workflows.states import search_states
-
-    fingerprint = fingerprint_of(task.calculation)
-    if (before := load(checkpoints, fingerprint, _STATES).checkpoint) is not None:
-        return dict(before.arrays), [ElectronicState.model_validate(state) for state in before.values["states"]]
-    cheap = with_smaller_basis(level.model_copy(update=CHEAP), CHEAP_BASIS, structure.symbols)
-    states = search_states(structure, cheap, task.calculation.fragments or (), task.memory_mb, progress.report)
-    molecules = (build_molecule(structure, each, task.memory_mb) for each in (cheap, level))
-    orbitals = orbitals_in_basis(orbitals_of(states[0]), *molecules)
-    found = [
-        ElectronicState(
-            label=state.label,
-            energy_hartree=state.energy,
-            s_squared=state.s_squared,
-            guest_charges=list(state.guest_charges),
-            restricted=state.restricted,
-        )
-        for state in states
-    ]
-    values = {"states": [state.model_dump() for state in found]}
-    save(checkpoints, Checkpoint(fingerprint, values, orbitals), _STATES)
-    return orbitals, found
-
-
-def orbitals_of(state: "State") -> dict[str, Any]:
-    """Occupied orbitals of a state as records hold them, without the columns that fill up the shorter spin."""
-    if state.restricted:
-        return {"coefficients_restricted": state.coefficients, "occupations_restricted": state.occupations}
-    orbitals = {}
-    for spin, orbital, occupation in zip(("alpha", "beta"), state.coefficients, state.occupations, strict=True):
-        orbitals[f"coefficients_{spin}"] = orbital[:, occupation > 0]
-        orbitals[f"occupations_{spin}"] = occupation[occupation > 0]
-    return orbitals
-
-
 def _run_scf(structure: Any, task: Task, progress: Any, directory: Path, device: "Cpu") -> dict[str, Any]:
     from alkaflow.workflows.pyscf_engine import run_scf
 
@@ -221,18 +177,20 @@ def _run_scf(structure: Any, task: Task, progress: Any, directory: Path, device:
     level = given.level
     if isinstance(level, Xtb):
         raise TypeError(level)
+    guess, searched = _start(structure, level, task, progress, directory)
     result = run_scf(
         structure,
         level,
         task.memory_mb,
         progress,
-        _guess(structure, level, task, directory),
+        guess,
         ghosts=given.ghosts or (),
         charge=given.charge,
         multiplicity=given.multiplicity,
         device=device,
     )
-    return _described(structure, level, result, directory)
+    described = _described(structure, level, result, directory)
+    return described | searched | {"seconds": searched["seconds"] | described["seconds"]}
 
 
 def _run_frequencies(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:

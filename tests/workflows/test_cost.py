@@ -105,3 +105,17 @@ def test_costs_follow_the_level() -> None:
     assert estimate(given("energy", "b3lyp/6-31g(d,p)+cpcm(dme)"), 1).seconds > plain.seconds
     pair = {"symbols": ("Zr", "O"), "positions": ((0, 0, 0), (0, 0, 1.7))}
     assert estimate(given("energy", "b3lyp/6-311g(d,p)+substitute(def2-svp)", **pair), 1).basis_functions == 31 + 18
+
+
+def test_a_search_of_states_costs_as_many_energies() -> None:
+    """Where the level is that of the search: fifteen more energies."""
+    symbols = (*BENZENE.symbols, "Li")
+    complex_ = Structure(symbols, np.vstack([BENZENE.positions, [[0, 0, 1.8]]]), 0, 2)
+    parts = [{"atoms": range(12), "charge": 0, "multiplicity": 1}, {"atoms": [12], "charge": 0, "multiplicity": 2}]
+    cheap = parse_level("b3lyp/6-31g").model_copy(update={"grid": 1})
+    plain, searching = (
+        estimate(given("energy", structure=complex_, level=cheap, multiplicity=2, fragments=fragments), 1).seconds
+        for fragments in (None, parts)
+    )
+    start = estimate(given("energy", structure=Structure(("H",), np.zeros((1, 3)), 0, 2), multiplicity=2), 1).seconds
+    assert searching - start == pytest.approx(16 * (plain - start), rel=0.01)

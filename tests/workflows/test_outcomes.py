@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,15 +19,17 @@ from alkaflow.errors import ADVICE, BadInputError, CalculationError, Outcome
 from alkaflow.levels import KohnSham, Xtb, parse_level
 from alkaflow.records import Record
 from alkaflow.structures import Structure, build_complex, changed_bonds, find_sites, get_guest, load_host
+from alkaflow.workflows.checkpoint import load, save
 from alkaflow.workflows.child import failure_of
 from alkaflow.workflows.constraints import read_constraints
 from alkaflow.workflows.drift import SameCompound
+from alkaflow.workflows.lowest_state import checkpoint_of, find_lowest_state, found_in, orbitals_of
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.relaxation import relax, run_relaxation
 from alkaflow.workflows.stability import check_stability
-from alkaflow.workflows.states import State
-from alkaflow.workflows.steps import _lowest_state, judge_stability, orbitals_of, run_task
+from alkaflow.workflows.states import Found, State, search_states
+from alkaflow.workflows.steps import judge_stability, run_task
 from alkaflow.workflows.surface import Evaluation
 from alkaflow.workflows.task import FAILURE_FILE, RECORD_FILE, TASK_FILE, Task
 
@@ -362,17 +365,77 @@ def test_two_open_shell_guests_begin_with_their_lowest_singlet(apart: float, res
     given = relaxation(None, symbols=structure.symbols, positions=structure.positions.tolist(), fragments=parts)
     task = Task(calculation=given, positions=given.positions or (), threads=1, memory_mb=1000)
     wanted = level("b3lyp/sto-3g", states=True)
-    orbitals, found = _lowest_state(structure, wanted, task, Progress(tmp_path), tmp_path)
+    orbitals, found = find_lowest_state(structure, wanted, task, Progress(tmp_path), tmp_path)
     assert found[0].restricted is restricted
     assert [state.energy_hartree for state in found] == sorted(state.energy_hartree for state in found)
     spins = ("restricted",) if restricted else ("alpha", "beta")
     assert sum(orbitals[f"occupations_{spin}"].sum() for spin in spins) == 4
     assert len(orbitals) == 2 * len(spins)
     (tmp_path / "progress.json").unlink()
-    again, states = _lowest_state(structure, wanted, task, Progress(tmp_path), tmp_path)
+    again, states = find_lowest_state(structure, wanted, task, Progress(tmp_path), tmp_path)
     assert not (tmp_path / "progress.json").exists()  # it was not searched a second time
     assert states == found
     assert all(np.array_equal(again[name], orbitals[name]) for name in orbitals)
+
+
+def test_an_energy_that_searches_ends_in_the_lowest_state(tmp_path: Path) -> None:
+    """Two hydrogen atoms far apart: twice the energy of one with the search; without it, a restricted singlet."""
+
+    def energy(symbols: str, positions: list[list[float]], **more: Any) -> Record:
+        given = {"step": "energy", "level": level("b3lyp/6-31g"), "symbols": tuple(symbols), "positions": positions}
+        return computed(given | more, tmp_path)
+
+    pair = [[0.0, 0.0, 0.0], [6.0, 0.0, 0.0]]
+    parts = [Fragment(atoms=(k,), charge=0, multiplicity=2) for k in range(2)]
+    searched, plain = energy("HH", pair, fragments=parts), energy("HH", pair)
+    atom = energy("H", pair[:1], multiplicity=2)
+    assert searched.energy_hartree == pytest.approx(2 * atom.energy_hartree, abs=1e-5)
+    assert searched.s_squared == pytest.approx(1.0, abs=0.01)  # half singlet, half triplet
+    assert plain.energy_hartree > searched.energy_hartree + 0.1
+    assert [state.restricted for state in searched.states] == [False, True]
+    assert plain.states == []
+    seconds = searched.provenance.seconds
+    assert 0 < seconds["states"] < seconds["total"]
+    assert searched.id != plain.id
+    assert searched.level_of_theory == plain.level_of_theory
+
+
+def test_a_search_that_is_cut_short_goes_on(tmp_path: Path) -> None:
+    """After any of its starts: those before are not repeated, and the outcome is that of an uninterrupted search."""
+    structure = Structure(("He", "H", "H"), np.array([[0, 4.0, 0], [-2.0, 0, 0], [2.0, 0, 0]]))
+    parts = [Fragment(atoms=(k,), charge=0, multiplicity=1 + bool(k)) for k in range(3)]
+    cheap = level("b3lyp/sto-3g", grid=0)
+    lengths: list[int] = []
+    energies: list[float] = []
+
+    def report(stage: str, number: int, energy: float) -> None:
+        energies.append(energy)
+
+    whole = search_states(structure, cheap, parts, 1000, report, keep=lambda found: lengths.append(len(found)))
+    states = len(energies)
+    assert lengths == list(range(1, len(lengths) + 1))
+    assert len(lengths) > 4
+
+    class KilledError(Exception):
+        """At a moment of our choosing."""
+
+    def keep(found: Found, moment: int) -> None:
+        save(tmp_path, checkpoint_of(found, "it"), "search")
+        if len(found) == moment:
+            raise KilledError
+
+    for moment in (1, len(lengths) // 2, len(lengths) - 1):
+        with pytest.raises(KilledError):
+            search_states(structure, cheap, parts, 1000, keep=partial(keep, moment=moment))
+        left = load(tmp_path, "it", "search").checkpoint
+        assert left is not None
+        found = found_in(left)
+        assert len(found) == moment
+        energies.clear()
+        again = search_states(structure, cheap, parts, 1000, report, found=found)
+        assert len(energies) == states - sum(map(len, found.values()))
+        assert [state.starts for state in again] == [state.starts for state in whole]
+        assert [state.energy for state in again] == pytest.approx([state.energy for state in whole], abs=1e-6)
 
 
 def test_orbitals_of_a_state_are_those_of_a_record() -> None:

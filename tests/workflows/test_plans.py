@@ -228,6 +228,23 @@ def test_composite_goes_through_a_small_basis_and_searches_states() -> None:
     assert [len(plan.calculations[i].positions or ()) for i in row.guest_leg.ids] == [1]
 
 
+def test_a_study_may_have_single_points_search_states() -> None:
+    """The complexes are other calculations then; hosts, guests and geometries stay what they were."""
+    plain, searching = (make_plan(study(published=[], states=wanted), "published-sp") for wanted in (False, True))
+    new = set(searching.calculations) - set(plain.calculations)
+    assert new == {row.complex_leg.energy for row in searching.rows}
+    for number in new:
+        given = searching.calculations[number]
+        assert given.searches_states
+        assert [(len(f.atoms), f.charge, f.multiplicity) for f in given.fragments or ()] == [(30, 0, 1), (1, 0, 2)]
+    assert not any(given.searches_states for given in plain.calculations.values())
+
+
+def test_a_study_that_searches_before_its_relaxations_does_so_once() -> None:
+    plain, searching = (make_plan(study(published=[], states=wanted), "composite") for wanted in (False, True))
+    assert set(searching.calculations) == set(plain.calculations)
+
+
 def test_published_relaxes_at_the_published_level() -> None:
     plan = make_plan(study(guests=["Li"], sites=["bay"], published=[]), "published")
     levels = [str(plan.calculations[i].level) for i in plan.rows[0].complex_leg.ids]
