@@ -129,9 +129,14 @@ class CalculationInput(BaseModel):
 
     @property
     def searches_states(self) -> bool:
-        """Whether competing electronic states are searched first: fragments with unpaired electrons have some."""
-        asked = self.step == "energy" or (isinstance(self.level, KohnSham) and bool(self.level.states))
-        return asked and any(part.multiplicity > 1 for part in self.fragments or ())
+        """Whether competing electronic states are searched first: where there are unpaired electrons.
+
+        Of an energy the fragments ask for it, of a relaxation its level.
+        """
+        open_shell = self.multiplicity > 1 or any(part.multiplicity > 1 for part in self.fragments or ())
+        if self.step == "relax":
+            return open_shell and len(self.symbols) > 1 and isinstance(self.level, KohnSham) and bool(self.level.states)
+        return open_shell and self.step == "energy" and self.fragments is not None
 
     @property
     def real_symbols(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ start that it was at, and none once its search was over.
 from pathlib import Path
 from typing import Any
 
+from alkaflow.calculations import Fragment, electron_count, lowest_multiplicity
 from alkaflow.levels import KohnSham
 from alkaflow.records import ElectronicState
 from alkaflow.structures import FloatArray, Structure
@@ -18,6 +19,7 @@ from alkaflow.workflows.pyscf_engine import build_molecule
 from alkaflow.workflows.states import Found, State, search_states
 from alkaflow.workflows.task import Task
 
+_ALKALI = ("Li", "Na", "K", "Rb", "Cs")
 _SEARCH, _LOWEST = "search", "states"  # names of checkpoints
 
 
@@ -33,7 +35,7 @@ def find_lowest_state(
     level
         Of the calculation; the search takes `cheap_level` of it.
     task
-        Has the fragments.
+        Has the fragments; without them they are guessed.
     progress
         Told of every state.
     checkpoints
@@ -52,7 +54,7 @@ def find_lowest_state(
     states = search_states(
         structure,
         cheap,
-        task.calculation.fragments or (),
+        task.calculation.fragments or likely_fragments(structure),
         task.memory_mb,
         progress.report,
         found=found_in(unfinished) if unfinished else None,
@@ -64,6 +66,18 @@ def find_lowest_state(
     values = {"states": [state.model_dump() for state in described]}
     save(checkpoints, Checkpoint(fingerprint, values, orbitals), _LOWEST)
     return orbitals, described
+
+
+def likely_fragments(structure: Structure) -> tuple[Fragment, ...]:
+    """Alkali atoms, neutral, and the rest with the whole charge and the lowest spin, first; or all as one."""
+    guests = [k for k, symbol in enumerate(structure.symbols) if symbol in _ALKALI]
+    rest = tuple(k for k in range(len(structure)) if k not in guests)
+    symbols = tuple(structure.symbols[k] for k in rest)
+    if not rest or not guests or electron_count(symbols, structure.charge) < 0:
+        whole = tuple(range(len(structure)))
+        return (Fragment(atoms=whole, charge=structure.charge, multiplicity=structure.multiplicity),)
+    host = Fragment(atoms=rest, charge=structure.charge, multiplicity=lowest_multiplicity(symbols, structure.charge))
+    return (host, *(Fragment(atoms=(k,), charge=0, multiplicity=2) for k in guests))
 
 
 def checkpoint_of(found: Found, fingerprint: str) -> Checkpoint:

@@ -223,6 +223,8 @@ class _Search:
 
     def _charge_distributions(self) -> Iterator[tuple[str, list[Fragment]]]:
         """The fragments as they are, and with the last unpaired electron of some guests on the host."""
+        if len(self._fragments) == 1:
+            return
         host, guests = self._fragments[0], self._fragments[1:]
         yield "neutral fragments" if not any(f.charge for f in self._fragments) else "fragments", list(self._fragments)
         open_guests = [k for k, guest in enumerate(guests) if guest.multiplicity > 1]

@@ -4,7 +4,7 @@ import io
 import resource
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -104,7 +104,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
     level = given.level
     if isinstance(level, Xtb):
         raise TypeError(level)
-    guess, searched = _start(structure, level, task, progress, directory)
+    start = _start(structure, level, task, progress, directory)
     result = run_relaxation(
         structure,
         level,
@@ -117,7 +117,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
         constraints=given.constraints or (),
         operations=find_operations(BondGraph(structure), EXACT),
         judge=SameCompound(structure, given.fragments or ()),
-        guess=guess,
+        guess=start.guess,
         device=device,
     )
     molecule = build_molecule(structure, level, task.memory_mb)
@@ -136,22 +136,37 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
             stability=asdict(result.stability) if result.stability else None,
         ),
         "orbitals": _write_orbitals(dict(result.guess), directory) if result.guess else None,
-        "warnings": result.notes + judge_stability(level, result.stability),
-        **searched,
+        "states": start.states,
+        "warnings": start.notes + result.notes + judge_stability(level, result.stability),
+        "seconds": start.seconds,
     }
 
 
-def _start(
-    structure: Any, level: KohnSham, task: Task, progress: Any, directory: Path
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+@dataclass(frozen=True)
+class _Start:
     """Orbitals to begin with, and what a record holds of a search for them."""
+
+    guess: dict[str, Any] | None
+    states: list[Any] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def _start(structure: Any, level: KohnSham, task: Task, progress: Any, directory: Path) -> _Start:
+    """The lowest electronic state where one is searched, the orbitals of the step before elsewhere."""
+    before = _guess(structure, level, task, directory)
     if not task.calculation.searches_states:
-        return _guess(structure, level, task, directory), {"states": [], "seconds": {}}
+        return _Start(before)
     from alkaflow.workflows.lowest_state import find_lowest_state
 
     begin = time.monotonic()
-    guess, states = find_lowest_state(structure, level, task, progress, task.checkpoints or directory)
-    return guess, {"states": states, "seconds": {"states": time.monotonic() - begin}}
+    try:
+        guess, states = find_lowest_state(structure, level, task, progress, task.checkpoints or directory)
+    except CalculationError as error:
+        if error.outcome != "scf_not_converged":
+            raise
+        return _Start(before, notes=[f"competing electronic states were not found: {error}"])
+    return _Start(guess, states, {"states": time.monotonic() - begin})
 
 
 def _guess(structure: Any, level: KohnSham, task: Task, directory: Path) -> dict[str, Any] | None:
@@ -177,20 +192,21 @@ def _run_scf(structure: Any, task: Task, progress: Any, directory: Path, device:
     level = given.level
     if isinstance(level, Xtb):
         raise TypeError(level)
-    guess, searched = _start(structure, level, task, progress, directory)
+    start = _start(structure, level, task, progress, directory)
     result = run_scf(
         structure,
         level,
         task.memory_mb,
         progress,
-        guess,
+        start.guess,
         ghosts=given.ghosts or (),
         charge=given.charge,
         multiplicity=given.multiplicity,
         device=device,
     )
-    described = _described(structure, level, result, directory)
-    return described | searched | {"seconds": searched["seconds"] | described["seconds"]}
+    fields = _described(structure, level, result, directory)
+    found = {"states": start.states, "warnings": start.notes + fields["warnings"]}
+    return fields | found | {"seconds": start.seconds | fields["seconds"]}
 
 
 def _run_frequencies(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from alkaflow.workflows.checkpoint import load, save
 from alkaflow.workflows.child import failure_of
 from alkaflow.workflows.constraints import read_constraints
 from alkaflow.workflows.drift import SameCompound
-from alkaflow.workflows.lowest_state import checkpoint_of, find_lowest_state, found_in, orbitals_of
+from alkaflow.workflows.lowest_state import checkpoint_of, find_lowest_state, found_in, likely_fragments, orbitals_of
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.relaxation import relax, run_relaxation
@@ -398,6 +398,33 @@ def test_an_energy_that_searches_ends_in_the_lowest_state(tmp_path: Path) -> Non
     assert 0 < seconds["states"] < seconds["total"]
     assert searched.id != plain.id
     assert searched.level_of_theory == plain.level_of_theory
+
+
+def test_parts_of_a_single_structure_are_guessed() -> None:
+    def parts(symbols: str, charge: int = 0, multiplicity: int = 2) -> list[tuple[tuple[int, ...], int, int]]:
+        names = tuple(symbols.split())
+        structure = Structure(names, np.arange(3 * len(names), dtype=float).reshape(-1, 3), charge, multiplicity)
+        return [(part.atoms, part.charge, part.multiplicity) for part in likely_fragments(structure)]
+
+    assert parts("O H Li H") == [((0, 1, 3), 0, 1), ((2,), 0, 2)]
+    assert parts("Na O H Li H", -1, 2) == [((1, 2, 4), -1, 2), ((0,), 0, 2), ((3,), 0, 2)]
+    assert parts("O H") == [((0, 1), 0, 2)]
+    assert parts("Li Na", 1) == [((0, 1), 1, 2)]
+    assert parts("Li H", 2, 1) == [((0, 1), 2, 1)]  # a neutral lithium atom would leave H(2+)
+
+
+def test_a_single_open_shell_structure_is_searched_too(tmp_path: Path) -> None:
+    """Lithium superoxide, whose parts nobody named; a closed shell has nothing to search."""
+    superoxide = {"symbols": ("O", "O", "Li"), "positions": [[0, 0.675, 0], [0, -0.675, 0], [0, 0, 1.62]]}
+    given = {"step": "relax", "level": level("b3lyp/sto-3g", states=True, convergence="gau-loose", grid=0)}
+    record = computed(given | superoxide | {"multiplicity": 2}, tmp_path)
+    energies = [state.energy_hartree for state in record.states]
+    assert len(energies) > 1
+    assert energies == sorted(energies)
+    assert len(record.states[0].guest_charges) == 1
+    assert record.provenance.seconds["states"] > 0
+    content = {"charge": 0, "multiplicity": 1, "symbols": WATER.symbols, "positions": WATER.positions.tolist()}
+    assert not CalculationInput.model_validate(given | content).searches_states
 
 
 def test_a_search_that_is_cut_short_goes_on(tmp_path: Path) -> None:
