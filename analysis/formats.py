@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Callable
 
-from alkaflow.analysis.states import SpinState
+from alkaflow.analysis.states import SpinState, heights_ev
 from alkaflow.analysis.table import Table, TableRow
 from alkaflow.errors import UnknownNameError
 
@@ -135,20 +135,21 @@ def _formula(table: Table) -> str:
 
 
 def _states_lines(row: TableRow) -> list[str]:
-    """Spin states of the parts of a row that were computed in several, the lowest first."""
+    """Spin states of the parts of a row that were computed in several, the lowest first; what searches found."""
+    names = {"host": row.host, "complex": row.label}
     lines = []
     for part in dict.fromkeys(state.part for state in row.states):
-        states = [state for state in row.states if state.part == part]
+        states = sorted((state for state in row.states if state.part == part), key=_height)
+        of = names.get(part, f"{row.label}, first guest alone")
         if len(states) > 1:
-            of = (
-                row.host
-                if part == "host"
-                else f"{row.label}"
-                if part == "complex"
-                else f"{row.label}, first guest alone"
-            )
-            lines.append(f"2S+1 of {of}: {', '.join(_state_text(state) for state in sorted(states, key=_height))}")
+            lines.append(f"2S+1 of {of}: {', '.join(_state_text(state) for state in states)}")
+        lines += [_searched_text(of, state) for state in states if len(state.searched) > 1]
     return lines
+
+
+def _searched_text(of: str, state: SpinState) -> str:
+    heights = ", ".join(f"{height:+.3f}" for height in heights_ev(state.searched)[1:])
+    return f"electronic states of {of}, 2S+1 = {state.multiplicity}, at a cheap level: {heights} eV above the lowest"
 
 
 def _height(state: SpinState) -> float:

@@ -1,6 +1,6 @@
 """Which spin state of a leg counts, and what there is to say about the others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -58,6 +58,12 @@ def problem_of(legs: list[Leg], records: Mapping[str, Record], problems: Mapping
             return failures[0]
         open_states += [failure for failure in failures if failure is None]
     return NOT_YET if open_states else None
+
+
+def heights_ev(states: Sequence[ElectronicState]) -> list[float]:
+    """Energies of states above the lowest [eV], the lowest first."""
+    energies = sorted(state.energy_hartree for state in states)
+    return [(energy - energies[0]) * HARTREE_EV for energy in energies]
 
 
 def spin_states_of(

@@ -260,6 +260,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def _rows(records: list[Record]) -> list[tuple[str, Any]]:
     """What people want to see of the energy, and of the frequencies where they come last."""
+    from alkaflow.analysis.states import heights_ev
+
     last = records[-1]
     record = next(r for r in reversed(records) if r.step == "energy")
     rows = [
@@ -270,6 +272,9 @@ def _rows(records: list[Record]) -> list[tuple[str, Any]]:
         ("<S2>", None if record.s_squared is None else f"{record.s_squared:.3f}"),
         ("dipole / D", None if record.dipole_debye is None else " ".join(f"{x:.3f}" for x in record.dipole_debye)),
     ]
+    if searched := [state for r in records for state in r.states]:
+        found = ", ".join(f"{height:.3f}" for height in heights_ev(searched))
+        rows.append(("electronic states / eV", f"{found} (search at a cheap level; the first was carried on)"))
     if last.vibrations is not None:
         rows += _vibration_rows(last, last.vibrations, record.energy_hartree)
     said = dict.fromkeys(warning for r in (record, last) for warning in r.warnings)

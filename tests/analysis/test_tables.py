@@ -19,7 +19,7 @@ from alkaflow.analysis import (
 from alkaflow.errors import MismatchError, UnknownNameError
 from alkaflow.levels import KohnSham
 from alkaflow.plans import Plan
-from alkaflow.records import Charges, Convergence, Provenance, Record, formula_of
+from alkaflow.records import Charges, Convergence, ElectronicState, Provenance, Record, formula_of
 from alkaflow.studies import Study
 from alkaflow.workflows import load_study, make_plan
 
@@ -280,6 +280,22 @@ def test_the_lowest_spin_state_is_the_row_and_all_are_shown() -> None:
     text = format_table(table)
     assert f"2S+1 of Li imine bay: 4 at +0.000 eV (<S2> 0.750), 2 at +{0.05 * HARTREE:.3f} eV (<S2> 0.750)" in text
     assert "complex 4 at +0.000 eV" in format_table(table, "csv")
+
+
+def test_what_a_search_of_electronic_states_found_is_shown() -> None:
+    """Twenty millihartrees are 0.544 eV; of one state there is nothing to say."""
+    plan = small_plan()
+    (row,) = plan.rows
+    energy = row.complex_leg.energy
+    records = records_of(plan, {energy: -2.10})
+    found = [
+        ElectronicState(label=label, energy_hartree=height, s_squared=0.75, guest_charges=[0.7], restricted=False)
+        for label, height in (("default guess", -2.00), ("electron on the host", -2.02))
+    ]
+    said = "electronic states of Li imine bay, 2S+1 = 2, at a cheap level: +0.544 eV above the lowest"
+    for states, expected in ((found, True), (found[:1], False)):
+        searched = records | {energy: records[energy].model_copy(update={"states": states})}
+        assert (said in format_table(build_table(plan, searched))) is expected
 
 
 def test_a_spin_state_that_is_not_there_yet_holds_the_row_back_and_one_that_failed_does_not() -> None:
