@@ -37,7 +37,8 @@ _SAME_ENERGY = 1e-5  # Hartree
 _SAME_DENSITY = 0.05  # electrons that sit elsewhere
 _SEARCH_RUNGS = RUNGS[:3]
 _FRAGMENT_SCF = (1e-4, 1e-2, 30)  # energy change [Hartree], orbital gradient, cycles
-_HOLD_RUNGS = RUNGS[:1]
+_HELD_SCF = (1e-4, 3e-3, 25)  # the same, of occupations that are held
+_HELD_SHIFT = 0.2  # of the empty orbitals meanwhile [Hartree]
 _MIXED, _SETTLED = "mixed frontier orbitals, broken symmetry", "rotated out of the lowest"
 _NEAR_EMPTY = 0.1  # above the lowest empty orbital [Hartree]
 _NEAR_FILLED = 0.15  # below the lowest empty one of spin down [Hartree]
@@ -348,18 +349,15 @@ class _Search:
         return representations(coefficients[:, columns], self._molecule, self._unrestricted.grids, operations)
 
     def _hold(self, name: str, coefficients: FloatArray, occupations: FloatArray) -> None:
-        """Converge with occupations held by maximum overlap with the orbitals they are of, then without."""
+        """Let orbitals adapt to occupations, held by maximum overlap for a few cycles, then converge without that."""
         from pyscf.scf import addons
 
         held = addons.mom_occ(self._unrestricted.copy(), coefficients, occupations)
-        density = held.make_rdm1(coefficients, occupations)
-        try:
-            converge(held, density, rungs=_HOLD_RUNGS)
-            density = held.make_rdm1()
-        except CalculationError as error:
-            if error.outcome != "scf_not_converged":
-                raise
-        self._converge(name, self._unrestricted, density)
+        held.conv_tol, held.conv_tol_grad, held.max_cycle = _HELD_SCF
+        held.level_shift = _HELD_SHIFT
+        held.kernel(held.make_rdm1(coefficients, occupations))
+        if np.isfinite(held.e_tot):
+            self._converge(name, self._unrestricted, held.make_rdm1())
 
     def settle(self) -> None:
         """Leave the lowest state where it is unstable."""
