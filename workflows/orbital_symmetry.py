@@ -58,7 +58,7 @@ def expectation_values(orbitals: FloatArray, molecule: Any, grids: Any, operatio
 
     centre = molecule.atom_coords().mean(axis=0)
     values = np.zeros((len(operations), orbitals.shape[1]))
-    for begin in range(0, len(grids.weights), _BLOCK):
+    for begin in range(0, len(grids.weights) if operations else 0, _BLOCK):
         points, weights = grids.coords[begin : begin + _BLOCK], grids.weights[begin : begin + _BLOCK]
         here = dft.numint.eval_ao(molecule, points) @ orbitals
         for k, operation in enumerate(operations):

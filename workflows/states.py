@@ -21,7 +21,7 @@ from alkaflow.calculations import Fragment
 from alkaflow.errors import BadInputError, CalculationError
 from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
-from alkaflow.structures.symmetry import Operation
+from alkaflow.workflows.exchanges import Orbitals, Representation, electrons_up, holes_down, pairs_up
 from alkaflow.workflows.ladder import RUNGS, converge, projected_density
 from alkaflow.workflows.orbital_symmetry import reflections_and_turns, representations
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
@@ -40,8 +40,6 @@ _FRAGMENT_SCF = (1e-4, 1e-2, 30)  # energy change [Hartree], orbital gradient, c
 _HELD_SCF = (1e-4, 3e-3, 25)  # the same, of occupations that are held
 _HELD_SHIFT = 0.2  # of the empty orbitals meanwhile [Hartree]
 _MIXED, _SETTLED = "mixed frontier orbitals, broken symmetry", "rotated out of the lowest"
-_NEAR_EMPTY = 0.1  # above the lowest empty orbital [Hartree]
-_NEAR_FILLED = 0.15  # below the lowest empty one of spin down [Hartree]
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,56 +295,35 @@ class _Search:
 
     def mix_frontier(self) -> None:
         """Break the symmetry of the lowest singlet: (HOMO + LUMO) / sqrt 2 for one spin, HOMO - LUMO for the other."""
-        _, coefficients, occupations = self._reconverged(self._lowest())
-        mixed = np.array(coefficients)
+        orbitals = self._all_orbitals(self._lowest())
+        mixed = orbitals.coefficients.copy()
         for spin, sign in ((0, 1.0), (1, -1.0)):
-            homo, empty = _last_filled(occupations[spin]), np.flatnonzero(occupations[spin] == 0)
-            if not len(empty) or homo is None:
+            filled, empty = orbitals.filled(spin), orbitals.empty(spin)
+            if not len(filled) or not len(empty):
                 return
-            pair = mixed[spin][:, [homo, empty[0]]]
-            mixed[spin][:, homo] = (pair[:, 0] + sign * pair[:, 1]) / np.sqrt(2)
-        density = self._unrestricted.make_rdm1(mixed, occupations)
+            homo, lumo = mixed[spin][:, filled[-1]], mixed[spin][:, empty[0]]
+            mixed[spin][:, filled[-1]] = (homo + sign * lumo) / np.sqrt(2)
+        density = self._unrestricted.make_rdm1(mixed, orbitals.occupations)
         self._converge(_MIXED, self._unrestricted, density)
 
     def exchange(self, count: int) -> None:
         """Converge from the lowest state with an electron in another orbital, held there by overlap and then let go."""
         if not count:
             return
-        energies, coefficients, occupations = self._reconverged(self._lowest())
-        for name, swapped in self._exchanges(energies, coefficients, occupations, count):
-            self.once(name, partial(self._hold, name, coefficients, swapped))
-
-    def _exchanges(
-        self, energies: FloatArray, coefficients: FloatArray, occupations: FloatArray, count: int
-    ) -> Iterator[tuple[str, FloatArray]]:
-        """Names and occupations: the unpaired electron, or a pair, moved up; its hole moved down."""
+        orbitals = self._all_orbitals(self._lowest())
         operations = reflections_and_turns(self._structure)
-        singlet = self._restricted is not None
-        leaving = _last_filled(occupations[0]) if singlet else self._singly_occupied(coefficients, occupations)
-        filled, empty = (np.flatnonzero(occupations[0] == n) for n in (1, 0))
-        if leaving is not None and len(empty):
-            near = empty[energies[0][empty] < energies[0][empty[0]] + _NEAR_EMPTY]
-            kinds = self._representations(coefficients[0], [leaving, *near], operations)
-            for k in [*range(min(count, len(empty))), *_new(kinds[1:], {kinds[0], *kinds[1 : count + 1]}, count)]:
-                swapped = occupations.copy()
-                for spin in (0, 1) if singlet else (0,):
-                    top = _last_filled(occupations[spin]) if singlet else leaving
-                    swapped[spin, [top, np.flatnonzero(occupations[spin] == 0)[k]]] = 0.0, 1.0
-                yield f"{'HOMO' if singlet else 'SOMO'} to LUMO{f'+{k}' if k else ''}", swapped
-        filled, empty = (np.flatnonzero(occupations[1] == n) for n in (1, 0))
-        if not singlet and len(filled) and len(empty):
-            near = filled[::-1][energies[1][filled[::-1]] > energies[1][empty[0]] - _NEAR_FILLED]
-            kinds = self._representations(coefficients[1], [empty[0], *near], operations)
-            # without symmetry all are alike: the highest one then
-            for k in _new(kinds[1:], {kinds[0]} if operations else set(), count):
-                swapped = occupations.copy()
-                swapped[1, [near[k], empty[0]]] = 0.0, 1.0
-                yield f"HOMO{f'-{k}' if k else ''} to SOMO, spin down", swapped
 
-    def _representations(
-        self, coefficients: FloatArray, columns: Sequence[Any], operations: Sequence[Operation]
-    ) -> list[tuple[int, ...]]:
-        return representations(coefficients[:, columns], self._molecule, self._unrestricted.grids, operations)
+        def kinds(spin: int, columns: Sequence[int]) -> list[Representation]:
+            chosen = orbitals.coefficients[spin][:, columns]
+            return representations(chosen, self._molecule, self._unrestricted.grids, operations)
+
+        if self._restricted is not None:
+            moves = pairs_up(orbitals, kinds, count)
+        else:
+            unpaired = orbitals.unpaired(self._structure.multiplicity - 1, self._overlap)
+            moves = electrons_up(orbitals, unpaired, kinds, count) + holes_down(orbitals, kinds, count)
+        for name, occupations in moves:
+            self.once(name, partial(self._hold, name, orbitals.coefficients, occupations))
 
     def _hold(self, name: str, coefficients: FloatArray, occupations: FloatArray) -> None:
         """Let orbitals adapt to occupations, held by maximum overlap for a few cycles, then converge without that."""
@@ -374,25 +351,17 @@ class _Search:
         if found.lowering > _SAME_ENERGY:
             self._add(_SETTLED, mean_field)
 
-    def _singly_occupied(self, coefficients: FloatArray, occupations: FloatArray) -> int | None:
-        """The highest of the spin-up orbitals that overlap least with the occupied ones of spin down."""
-        up, down = coefficients[0], coefficients[1][:, occupations[1] > 0]
-        filled = np.flatnonzero(occupations[0] > 0)
-        unpaired = self._structure.multiplicity - 1
-        if not unpaired:
-            return _last_filled(occupations[0])
-        shared = np.square(down.T @ self._overlap @ up[:, filled]).sum(axis=0)
-        return int(filled[np.argsort(shared, kind="stable")[:unpaired]].max())
-
     def _lowest(self) -> State:
         return min(self.states, key=lambda state: state.energy)
 
-    def _reconverged(self, state: State) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Energies and coefficients of all orbitals of a state, as unrestricted ones, and their occupations."""
+    def _all_orbitals(self, state: State) -> Orbitals:
+        """All orbitals of a state, as unrestricted ones."""
         density = state.density if not state.restricted else np.array([state.density / 2] * 2)
         mean_field = self._unrestricted
         energies, coefficients = mean_field.eig(mean_field.get_fock(dm=density), self._overlap)
-        return np.asarray(energies), np.asarray(coefficients), np.asarray(mean_field.get_occ(energies, coefficients))
+        return Orbitals(
+            np.asarray(energies), np.asarray(coefficients), np.asarray(mean_field.get_occ(energies, coefficients))
+        )
 
     def _converge(self, label: str, mean_field: Any, density: Any) -> None:
         """Add the state that a density leads to, if it leads to one."""
@@ -473,17 +442,6 @@ def _couplings(spins: Sequence[int], total: int) -> list[tuple[int, ...]]:
 def _with_spins(label: str, parts: Sequence[Fragment], signs: Sequence[int]) -> str:
     spins = [sign * (part.multiplicity - 1) for part, sign in zip(parts, signs, strict=True)]
     return f"{label}, spins {' '.join(f'{spin:+d}' for spin in spins)}" if sum(map(bool, spins)) > 1 else label
-
-
-def _last_filled(occupations: FloatArray) -> int | None:
-    filled = np.flatnonzero(occupations > 0)
-    return int(filled[-1]) if len(filled) else None
-
-
-def _new(kinds: Sequence[tuple[int, ...]], known: set[tuple[int, ...]], count: int) -> list[int]:
-    """Where a kind that is not known occurs for the first time, at most so often."""
-    first = [k for k, kind in enumerate(kinds) if kind not in known and kinds.index(kind) == k]
-    return first[:count]
 
 
 def _padded(orbitals: Sequence[FloatArray]) -> Any:
