@@ -141,10 +141,10 @@ def by_record(structure: Structure, level: KohnSham) -> tuple[Any, str]:
     return built, ", ".join(said)
 
 
-def by_pyscf(structure: Structure, level: KohnSham) -> float:
-    """The lowest energy of PySCF's second-order solver from three guesses, each followed to stability [Hartree]."""
+def by_pyscf(structure: Structure, level: KohnSham, guesses: str) -> float:
+    """The lowest energy of PySCF's second-order solver from some guesses, each followed to stability [Hartree]."""
     energies = []
-    for guess in ("atom", "huckel", "1e"):
+    for guess in guesses.split(","):
         first = fresh(structure, level, unrestricted=True)
         first.init_guess, first.max_cycle = guess, 15
         first.kernel()
@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="parts of names, separated by commas")
     parser.add_argument("--level", help="for all systems, instead of their own")
     parser.add_argument("--swaps", type=int, default=2)
+    parser.add_argument("--guesses", default="atom,huckel,1e", help="that PySCF's own solver begins with")
     arguments = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("alkaflow", "numpy", "scipy", "pyscf"))
     blas = ", ".join(f"{b['library']} {b.get('kernel')}" for b in loaded_blas())
@@ -189,7 +190,7 @@ def main() -> None:
             energies = [
                 float(built.e_tot) if built is not None else float("inf"),
                 states[0].energy,
-                by_pyscf(structure, level),
+                by_pyscf(structure, level, arguments.guesses),
             ]
             above = [(energy - min(energies)) * HARTREE_EV for energy in energies]
             if above[0] > SAME:
