@@ -38,6 +38,7 @@ _SAME_DENSITY = 0.05  # electrons that sit elsewhere
 _SEARCH_RUNGS = RUNGS[:3]
 _FRAGMENT_SCF = (1e-4, 1e-2, 30)  # energy change [Hartree], orbital gradient, cycles
 _HELD_SCF = (1e-4, 3e-3, 25)  # the same, of occupations that are held
+_FAR = 0.05  # held so far above the lowest, a state is no competitor [Hartree]
 _HELD_SHIFT = 0.2  # of the empty orbitals meanwhile [Hartree]
 _MIXED, _SETTLED = "mixed frontier orbitals, broken symmetry", "rotated out of the lowest"
 
@@ -105,8 +106,8 @@ def search_states(
         How many empty orbitals the singly occupied one of the lowest state is exchanged for; of a singlet, the
         highest occupied pair. On a symmetric structure the lowest empty orbital of every other representation comes
         on top, where it is within 0.1 Hartree of the first. Where a gap of spin down is below 0.15 Hartree, electrons
-        are also moved up into it from the highest orbital of each other representation, at most as many. With 0 there
-        are no exchanges.
+        are also moved up into it from the highest orbital of each other representation, at most as many. What is more
+        than 0.05 Hartree above the lowest state then is not pursued. With 0 there are no exchanges.
     found, keep
         Of a search that was cut short: what it found, whose starts are not repeated, and what is to be called with
         that after every start.
@@ -333,7 +334,7 @@ class _Search:
         held.conv_tol, held.conv_tol_grad, held.max_cycle = _HELD_SCF
         held.level_shift = _HELD_SHIFT
         held.kernel(held.make_rdm1(coefficients, occupations))
-        if np.isfinite(held.e_tot):
+        if np.isfinite(held.e_tot) and held.e_tot < self._lowest().energy + _FAR:
             self._converge(name, self._unrestricted, held.make_rdm1())
 
     def settle(self) -> None:
