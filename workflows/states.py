@@ -34,7 +34,8 @@ Found = dict[str, list["State"]]
 """The states that each start led to, by its label: none where its SCF did not converge."""
 
 _SAME_ENERGY = 1e-5  # Hartree
-_SAME_DENSITY = 0.05  # electrons that sit elsewhere
+_SAME_DENSITY = 0.3  # electrons that sit elsewhere; flat minima converge to 0.1
+_SAME_SPINS = 0.05  # the same, between the spins of a start
 _SEARCH_RUNGS = RUNGS[:3]
 _FRAGMENT_SCF = (1e-4, 1e-2, 30)  # energy change [Hartree], orbital gradient, cycles
 _HELD_SCF = (1e-4, 3e-3, 25)  # the same, of occupations that are held
@@ -291,7 +292,7 @@ class _Search:
             self._converge(label, self._unrestricted, density)
             return
         self._converge(f"{label}, restricted", self._restricted, np.asarray(density).sum(axis=0))
-        if _electrons_elsewhere(density[0], density[1], self._overlap) > _SAME_DENSITY:
+        if _electrons_elsewhere(density[0], density[1], self._overlap) > _SAME_SPINS:
             self._converge(f"{label}, broken symmetry", self._unrestricted, density)
 
     def mix_frontier(self) -> None:
