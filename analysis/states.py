@@ -61,9 +61,15 @@ def problem_of(legs: list[Leg], records: Mapping[str, Record], problems: Mapping
 
 
 def heights_ev(states: Sequence[ElectronicState]) -> list[float]:
-    """Energies of states above the lowest [eV], the lowest first."""
-    energies = sorted(state.energy_hartree for state in states)
-    return [(energy - energies[0]) * HARTREE_EV for energy in energies]
+    """Energies of states above the first [eV]: at the level of the calculation where both were computed there."""
+    first = states[0]
+
+    def height(state: ElectronicState) -> float:
+        if state.refined_hartree is None or first.refined_hartree is None:
+            return state.energy_hartree - first.energy_hartree
+        return state.refined_hartree - first.refined_hartree
+
+    return [height(state) * HARTREE_EV for state in states]
 
 
 def spin_states_of(

@@ -46,7 +46,10 @@ class ElectronicState(_Part):
     """A state that the search at a cheap level found."""
 
     label: str
-    energy_hartree: float
+    energy_hartree: float = Field(description="at the cheap level")
+    refined_hartree: float | None = Field(
+        default=None, description="at the level of the calculation, on the grid of its SCF; of states near the lowest"
+    )
     s_squared: float
     guest_charges: list[float] = Field(description="Mulliken charge of each guest [e]")
     restricted: bool

@@ -1,25 +1,39 @@
-"""The lowest electronic state of a complex, found at a cheap level, as orbitals at its own.
+"""The lowest electronic state of a complex: searched at a cheap level, near ones compared at the level itself.
+
+Two doublets of sodium on HATCN are 0.03 eV apart at B3LYP/6-31G, and as far apart in the other order with 6-311G(d,p).
 
 Every state is kept with the checkpoints as it is found: a calculation that is killed and begins again repeats the
 start that it was at, and none once its search was over.
 """
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alkaflow.calculations import Fragment, electron_count, lowest_multiplicity
+from alkaflow.errors import CalculationError
 from alkaflow.levels import KohnSham
 from alkaflow.records import ElectronicState
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows.basis import cheap_level
 from alkaflow.workflows.checkpoint import Checkpoint, fingerprint_of, load, save
-from alkaflow.workflows.guess import orbitals_in_basis
+from alkaflow.workflows.guess import density_of, occupied_orbitals, orbitals_in_basis
+from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress
-from alkaflow.workflows.pyscf_engine import build_molecule
-from alkaflow.workflows.states import Found, State, search_states
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.states import (
+    SAME_ENERGY,
+    Found,
+    Report,
+    State,
+    search_states,
+)
 from alkaflow.workflows.task import Task
 
 _ALKALI = ("Li", "Na", "K", "Rb", "Cs")
+_NEAR = 0.004  # above the lowest at the cheap level [Hartree]; 0.1 eV
 _SEARCH, _LOWEST = "search", "states"  # names of checkpoints
 
 
@@ -27,6 +41,8 @@ def find_lowest_state(
     structure: Structure, level: KohnSham, task: Task, progress: Progress, checkpoints: Path
 ) -> tuple[dict[str, FloatArray], list[ElectronicState]]:
     """Return the orbitals of the lowest state in the basis of a level, and all states that the search found.
+
+    States within 0.1 eV at the cheap level are converged at the level itself, and the lowest of these is taken.
 
     Parameters
     ----------
@@ -60,12 +76,88 @@ def find_lowest_state(
         found=found_in(unfinished) if unfinished else None,
         keep=lambda found: save(checkpoints, checkpoint_of(found, fingerprint), _SEARCH),
     )
-    molecules = (build_molecule(structure, each, task.memory_mb) for each in (cheap, level))
-    orbitals = orbitals_in_basis(orbitals_of(states[0]), *molecules)
-    described = [_described(state) for state in states]
+    ordered = order_states(states, structure, cheap, level, task.memory_mb, progress.report)
+    orbitals, described = ordered[0].orbitals, [each.described for each in ordered]
     values = {"states": [state.model_dump() for state in described]}
     save(checkpoints, Checkpoint(fingerprint, values, orbitals), _LOWEST)
     return orbitals, described
+
+
+@dataclass(frozen=True, eq=False)
+class Ordered:
+    """A state as a record has it, and its occupied orbitals in the basis of the level."""
+
+    described: ElectronicState
+    orbitals: dict[str, FloatArray]
+
+
+def order_states(
+    states: Sequence[State],
+    structure: Structure,
+    cheap: KohnSham,
+    level: KohnSham,
+    max_memory_mb: int,
+    report: Report | None = None,
+) -> list[Ordered]:
+    """Converge the states near the lowest at another level, and put them in the order of their energies there.
+
+    Parameters
+    ----------
+    states
+        By energy, found at the cheap level.
+    structure
+        The complex.
+    cheap, level
+        Where they were found, and where their order counts; on the grid that its SCF takes.
+    max_memory_mb
+        For PySCF [MB].
+    report
+        Told of every state.
+
+    Returns
+    -------
+    list of Ordered
+        The lowest first; then what did not converge, and what was too high to be compared, as it was found.
+    """
+    molecules = [build_molecule(structure, each, max_memory_mb) for each in (cheap, level)]
+    found = [Ordered(_described(state), orbitals_in_basis(orbitals_of(state), *molecules)) for state in states]
+    near = [each for each in found if each.described.energy_hartree < states[0].energy + _NEAR]
+    if len(near) == 1:
+        return found
+    refined = []
+    for each in near:
+        converged = _converged(each, molecules[1], level)
+        if report is not None and converged.described.refined_hartree is not None:
+            report("electronic state", len(refined) + 1, converged.described.refined_hartree)
+        if not any(_same(converged.described, other.described) for other in refined):
+            refined.append(converged)
+    return sorted(refined, key=_height) + found[len(near) :]
+
+
+def _height(ordered: Ordered) -> float:
+    energy = ordered.described.refined_hartree
+    return math.inf if energy is None else energy
+
+
+def _same(one: ElectronicState, other: ElectronicState) -> bool:
+    """Whether two states have become one at the level, or mirror images of each other: their energies agree."""
+    first, second = one.refined_hartree, other.refined_hartree
+    return first is not None and second is not None and abs(first - second) < SAME_ENERGY
+
+
+def _converged(found: Ordered, molecule: Any, level: KohnSham) -> Ordered:
+    """The state with its energy and orbitals at a level; as it was where its SCF does not converge."""
+    mean_field = build_mean_field(molecule, level, unrestricted=not found.described.restricted)
+    set_grid(mean_field, level.grid if level.scf_grid is None else level.scf_grid)
+    try:
+        converge(mean_field, density_of(mean_field, found.orbitals))
+    except CalculationError as error:
+        if error.outcome != "scf_not_converged":
+            raise
+        return found
+    described = found.described.model_copy(update={"refined_hartree": float(mean_field.e_tot)})
+    orbitals = {name: array for name, array in occupied_orbitals(mean_field).items() if not name.startswith("energies")}
+    return Ordered(described, orbitals)
 
 
 def likely_fragments(structure: Structure) -> tuple[Fragment, ...]:

@@ -33,7 +33,7 @@ Report = Callable[..., None]
 Found = dict[str, list["State"]]
 """The states that each start led to, by its label: none where its SCF did not converge."""
 
-_SAME_ENERGY = 1e-5  # Hartree
+SAME_ENERGY = 1e-5  # Hartree
 _SAME_DENSITY = 0.3  # electrons that sit elsewhere; flat minima converge to 0.1
 _SAME_SPINS = 0.05  # the same, between the spins of a start
 _SEARCH_RUNGS = RUNGS[:3]
@@ -350,7 +350,7 @@ class _Search:
                 raise
             return
         mean_field, found = stabilise(mean_field, again, break_symmetry=True)
-        if found.lowering > _SAME_ENERGY:
+        if found.lowering > SAME_ENERGY:
             self._add(_SETTLED, mean_field)
 
     def _lowest(self) -> State:
@@ -406,7 +406,7 @@ class _Search:
         kept: list[State] = []
         for state in sorted(self.states, key=lambda s: s.energy):
             for k, other in enumerate(kept):
-                if state.energy - other.energy < _SAME_ENERGY and self._same_density(state, other):
+                if state.energy - other.energy < SAME_ENERGY and self._same_density(state, other):
                     first, second = (state, other) if state.restricted and not other.restricted else (other, state)
                     kept[k] = replace(first, starts=first.starts + second.starts)
                     break

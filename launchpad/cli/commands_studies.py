@@ -274,7 +274,7 @@ def _rows(records: list[Record]) -> list[tuple[str, Any]]:
     ]
     if searched := [state for r in records for state in r.states]:
         found = ", ".join(f"{height:.3f}" for height in heights_ev(searched))
-        rows.append(("electronic states / eV", f"{found} (search at a cheap level; the first was carried on)"))
+        rows.append(("electronic states / eV", f"{found} (by a search; the first was carried on)"))
     if last.vibrations is not None:
         rows += _vibration_rows(last, last.vibrations, record.energy_hartree)
     said = dict.fromkeys(warning for r in (record, last) for warning in r.warnings)

@@ -10,6 +10,7 @@ from alkaflow.errors import BadInputError
 from alkaflow.levels import FUNCTIONALS, KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.units import BOHR_ANGSTROM
+from alkaflow.workflows.lowest_state import order_states
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
 from alkaflow.workflows.states import State, project_density, search_states
 
@@ -219,3 +220,37 @@ def test_a_hole_is_moved_as_an_electron_is() -> None:
     assert states[1].energy == pytest.approx(hole_in_plane, abs=1e-5)
     assert states[0].starts == ("default guess",)
     assert len(states) == 2
+
+
+def test_near_states_are_put_in_order_at_the_level_itself(found: list[State]) -> None:
+    """Of the two near ones, that which keeps the symmetry ends where PySCF's point group has it; the third stays.
+
+    The other level has a finer grid only: in a larger basis nothing would hold the symmetric one at its saddle point.
+    """
+    cheap, better = level("b3lyp/sto-3g", grid=0), level("b3lyp/sto-3g", grid=2, scf_grid=1)
+    ordered = order_states(found, FORMALDEHYDE, cheap, better, MEMORY)
+    energies = [each.described.refined_hartree for each in ordered]
+    assert energies[2] is None
+    assert ordered[2].described.energy_hartree == found[2].energy
+    lowest, second = energies[:2]
+    assert lowest is not None
+    assert second is not None
+    assert lowest < second
+    on_lithium = in_its_point_group(FORMALDEHYDE, level("b3lyp/sto-3g"), {"A1": (7, 6), "B1": (2, 2), "B2": (1, 1)})
+    assert second == pytest.approx(on_lithium, abs=1e-5)
+    for each in ordered:
+        assert {array.shape[-1] for name, array in each.orbitals.items() if name.endswith("alpha")} == {10}
+
+
+def test_states_that_become_one_at_the_level_are_one(found: list[State]) -> None:
+    ordered = order_states(found, FORMALDEHYDE, level("b3lyp/sto-3g", grid=0), level("b3lyp/3-21g"), MEMORY)
+    assert len(ordered) == 2
+    assert ordered[0].described.refined_hartree is not None
+    symmetric = in_its_point_group(FORMALDEHYDE, level("b3lyp/3-21g"), {"A1": (7, 6), "B1": (2, 2), "B2": (1, 1)})
+    assert ordered[0].described.refined_hartree < symmetric - 1e-3
+
+
+def test_states_far_apart_are_not_computed_again(found: list[State]) -> None:
+    cheap, better = level("b3lyp/sto-3g", grid=0), level("b3lyp/6-31g")
+    ordered = order_states(found[1:], FORMALDEHYDE, cheap, better, MEMORY)
+    assert [each.described.refined_hartree for each in ordered] == [None, None]
