@@ -124,7 +124,7 @@ def order_states(
     near = [each for each in found if each.described.energy_hartree < states[0].energy + _NEAR]
     if len(near) == 1:
         return found
-    refined = []
+    refined: list[Ordered] = []
     for each in near:
         converged = _converged(each, molecules[1], level)
         if report is not None and converged.described.refined_hartree is not None:
