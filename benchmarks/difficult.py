@@ -165,6 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="parts of names, separated by commas")
     parser.add_argument("--level", help="for all systems, instead of their own")
+    parser.add_argument("--multiplicity", type=int, nargs="*", help="only these")
     parser.add_argument("--swaps", type=int, default=2)
     parser.add_argument("--guesses", default="atom,huckel,1e", help="that PySCF's own solver begins with")
     arguments = parser.parse_args()
@@ -181,6 +182,8 @@ def main() -> None:
             continue
         level = level_of(arguments.level or system.level)
         for multiplicity, fragments in system.fragments.items():
+            if arguments.multiplicity and multiplicity not in arguments.multiplicity:
+                continue
             begin = time.perf_counter()
             structure = Structure(
                 system.structure.symbols, system.structure.positions, system.structure.charge, multiplicity
