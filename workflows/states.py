@@ -22,7 +22,7 @@ from alkaflow.errors import BadInputError, CalculationError
 from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows.exchanges import Orbitals, Representation, electrons_up, holes_down, pairs_up
-from alkaflow.workflows.ladder import RUNGS, converge, projected_density
+from alkaflow.workflows.ladder import RUNGS, converge
 from alkaflow.workflows.orbital_symmetry import reflections_and_turns, representations
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
 from alkaflow.workflows.stability import stabilise
@@ -136,25 +136,6 @@ def search_states(
     search.exchange(swaps)
     search.once(_SETTLED, search.settle)
     return search.distinct()
-
-
-def project_density(state: State, molecule_from: Any, molecule_to: Any) -> Any:
-    """Express a state in another basis, or at another geometry, to start an SCF from.
-
-    Parameters
-    ----------
-    state
-        Found with ``molecule_from``.
-    molecule_from, molecule_to
-        PySCF molecules of the same atoms.
-
-    Returns
-    -------
-    numpy.ndarray
-        Density, shape=(n, n) for a restricted state or (2, n, n), with orthonormal orbitals as tags: without them
-        density fitting takes a path that is several times slower.
-    """
-    return projected_density(state.coefficients, state.occupations, molecule_from, molecule_to)
 
 
 def _check(structure: Structure, fragments: Sequence[Fragment]) -> None:
