@@ -272,6 +272,20 @@ def thermochemistry_of(
     )
 
 
+def at_conditions(record: Record, temperature: float = ROOM_TEMPERATURE, pressure: float = ATMOSPHERE) -> Record:
+    """Return the record with its thermal corrections at a temperature [K] and a pressure [Pa].
+
+    Raises
+    ------
+    BadInputError
+        As `thermochemistry_of`.
+    """
+    thermal = thermochemistry_of(record, temperature, pressure)
+    return record.model_copy(
+        update={"vibrations": vibrations_of(record).model_copy(update={"thermochemistry": thermal})}
+    )
+
+
 def vibrations_of(record: Record) -> Vibrations:
     """The vibrations of a record; raises BadInputError where it has none."""
     if record.vibrations is None:

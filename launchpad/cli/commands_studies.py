@@ -1,5 +1,6 @@
 """reproduce, submit, worker, status, table."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,12 @@ def calculate(
         bool,
         typer.Option("--leave-saddle", help="The same, and relax on along imaginary modes until there are none."),
     ] = False,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Of the thermal corrections [K]; 298.15 without it.")
+    ] = None,
+    pressure: Annotated[
+        float | None, typer.Option("--pressure", help="Of the thermal corrections [Pa]; 101325 without it.")
+    ] = None,
     freeze: Annotated[
         list[str] | None, typer.Option("--freeze", help="Atoms, from 0, that a relaxation leaves alone: 0,1,2.")
     ] = None,
@@ -216,7 +223,9 @@ def calculate(
     from alkaflow.workflows import estimate, plan_single
     from alkaflow.workflows.constraints import read_constraints
     from alkaflow.workflows.protocols import choose_protocol
+    from alkaflow.workflows.vibrations import at_conditions
 
+    conditions = _conditions(temperature, pressure, frequencies or leave_saddle)
     chosen = choose_protocol(level, protocol, relax, frequencies or leave_saddle)
     constraints = read_constraints(freeze or (), constrain or ())
     if constraints and leave_saddle:
@@ -237,6 +246,8 @@ def calculate(
         records = to_minimum(molecule, chosen, run)
     else:
         records = run(plan_single(molecule, level, protocol, relax, frequencies, constraints))
+    if conditions:
+        records[-1] = at_conditions(records[-1], **conditions)
     if as_json:
         print(records[-1].model_dump_json(indent=2))
     else:
@@ -256,6 +267,17 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "table": table,
     "calculate": calculate,
 }
+
+
+def _conditions(temperature: float | None, pressure: float | None, vibrates: bool) -> dict[str, float]:
+    """What was asked for of the thermal corrections; refused where there are none, or where it is impossible."""
+    given = {name: x for name, x in (("temperature", temperature), ("pressure", pressure)) if x is not None}
+    for name, x in given.items():
+        if not vibrates:
+            raise BadInputError(f"--{name} is of thermal corrections; add --frequencies")
+        if not 0 < x < math.inf:
+            raise BadInputError(f"--{name} {x:g} is not above 0")
+    return given
 
 
 def _rows(records: list[Record]) -> list[tuple[str, Any]]:

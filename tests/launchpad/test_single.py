@@ -80,6 +80,12 @@ def test_frequencies(
     assert f"{vibrations.wavenumbers[0]:.1f}" in shown.out
     assert f"{energy.energy_hartree + vibrations.thermochemistry.gibbs:.6f}" in shown.out
     assert "imaginary:" not in shown.err
+    hotter = ["--temperature", "350", "--pressure", "200000"]
+    assert run(["calculate", str(path), "--level", "pbe/sto-3g", "--relax", "--frequencies", *hotter, "--json"]) == 0
+    thermal = json.loads(capsys.readouterr().out)["vibrations"]["thermochemistry"]
+    # a rigid rotor and an ideal gas: 7/2 k T over the zero-point energy, the vibration being frozen
+    assert thermal["enthalpy"] == pytest.approx(vibrations.zero_point_energy + 3.5 * 350 * 3.166811563e-6, abs=1e-7)
+    assert (thermal["temperature"], thermal["pressure"]) == (350, 2e5)
     assert database.calculations.count_documents({}) == 3
 
 
@@ -114,6 +120,9 @@ def test_an_imaginary_mode_is_explained(
         (["--level", "gfn2-xtb", "--relax", "--frequencies"], "for which there are no frequencies"),
         (["--protocol", "screen", "--frequencies"], "composite and published can have them"),
         (["--level", "pbe/sto-3g", "--leave-saddle"], "use --relax"),
+        (["--level", "pbe/sto-3g", "--temperature", "350"], "add --frequencies"),
+        (["--level", "pbe/sto-3g", "--frequencies", "--pressure", "0"], "--pressure 0 is not above 0"),
+        (["--level", "pbe/sto-3g", "--frequencies", "--temperature", "nan"], "--temperature nan is not above 0"),
     ],
 )
 def test_frequencies_that_cannot_be(
