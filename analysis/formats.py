@@ -149,7 +149,7 @@ def _states_lines(row: TableRow) -> list[str]:
 
 def _searched_text(of: str, state: SpinState) -> str:
     heights = ", ".join(f"{height:+.3f}" for height in heights_ev(state.searched)[1:])
-    return f"electronic states of {of}, 2S+1 = {state.multiplicity}: {heights} eV from that of the table, by a search"
+    return f"electronic states of {of}, 2S+1 = {state.multiplicity}: {heights} eV from the one computed, by a search"
 
 
 def _height(state: SpinState) -> float:

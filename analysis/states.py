@@ -61,7 +61,10 @@ def problem_of(legs: list[Leg], records: Mapping[str, Record], problems: Mapping
 
 
 def heights_ev(states: Sequence[ElectronicState]) -> list[float]:
-    """Energies of states above the first [eV]: at the level of the calculation where both were computed there."""
+    """Energies of states above the first [eV]: at the level of the calculation where both were computed there.
+
+    One that is lower at the cheap level and did not converge at that of the calculation is left out.
+    """
     first = states[0]
 
     def height(state: ElectronicState) -> float:
@@ -69,7 +72,7 @@ def heights_ev(states: Sequence[ElectronicState]) -> list[float]:
             return state.energy_hartree - first.energy_hartree
         return state.refined_hartree - first.refined_hartree
 
-    return [height(state) * HARTREE_EV for state in states]
+    return [height(state) * HARTREE_EV for state in states if height(state) >= 0]
 
 
 def spin_states_of(

@@ -68,11 +68,10 @@ class CalculationInput(BaseModel):
     """The canonical input of a calculation.
 
     Exactly one of ``positions`` (Angstrom, rounded to 1e-6) and ``parent`` (the id of the calculation whose final
-    geometry is used) is given. ``fragments``, the host first, are there where electronic states are searched.
-    ``ghosts`` are atoms (numbers from 0, ascending) of which only the basis functions are there: no nuclei, no
-    electrons; charge and multiplicity are those of the rest. ``constraints`` hold in a relaxation at a Kohn-Sham level.
-    ``subset`` are the atoms (numbers from 0, ascending) of the parent's geometry that are taken, one per symbol; all of
-    them without it.
+    geometry is used) is given. ``fragments``, the host first, are for searches of electronic states. ``ghosts`` are
+    atoms (numbers from 0, ascending) of which only the basis functions are there: no nuclei, no electrons; charge and
+    multiplicity are those of the rest. ``constraints`` hold in a relaxation at a Kohn-Sham level. ``subset`` are the
+    atoms (numbers from 0, ascending) of the parent's geometry that are taken, one per symbol; all of them without it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,14 +128,14 @@ class CalculationInput(BaseModel):
 
     @property
     def searches_states(self) -> bool:
-        """Whether competing electronic states are searched first: where there are unpaired electrons.
+        """Whether competing electronic states are searched first: with fragments, and where electrons are unpaired.
 
-        Of an energy the fragments ask for it, of a relaxation its level.
+        In a relaxation the level has to say so, too.
         """
-        open_shell = self.multiplicity > 1 or any(part.multiplicity > 1 for part in self.fragments or ())
-        if self.step == "relax":
-            return open_shell and len(self.symbols) > 1 and isinstance(self.level, KohnSham) and bool(self.level.states)
-        return open_shell and self.step == "energy" and self.fragments is not None
+        spins = [self.multiplicity, *(part.multiplicity for part in self.fragments or ())]
+        if self.fragments is None or max(spins) == 1:
+            return False
+        return self.step == "energy" or (isinstance(self.level, KohnSham) and bool(self.level.states))
 
     @property
     def real_symbols(self) -> tuple[str, ...]:

@@ -50,8 +50,8 @@ class ElectronicState(_Part):
     refined_hartree: float | None = Field(
         default=None, description="at the level of the calculation, on the grid of its SCF; of states near the lowest"
     )
-    s_squared: float
-    guest_charges: list[float] = Field(description="Mulliken charge of each guest [e]")
+    s_squared: float = Field(description="<S2> at the cheap level")
+    guest_charges: list[float] = Field(description="Mulliken charge of each guest at the cheap level [e]")
     restricted: bool
 
 

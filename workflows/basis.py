@@ -28,7 +28,7 @@ _LAST_LIGHT = 10  # Ne
 # Largest exponent of an s function over Z^2. STO-3G, the smallest that describes a 1s shell, has 1.8 and more; sets
 # for valence electrons have less than 1, but for some of the def2 and correlation-consistent families.
 _TIGHTEST_ORBITAL, _TIGHTEST_FITTING = 1.5, 1.0
-_CHEAP = {"grid": 1, "scf_grid": None, "energy_threshold": 1e-7, "solvent": None}
+_CHEAP = {"grid": 1, "scf_grid": None, "energy_threshold": 1e-7}
 _CHEAP_BASIS = "6-31g"
 
 
@@ -248,7 +248,7 @@ def with_smaller_basis(level: KohnSham, name: str, symbols: tuple[str, ...]) -> 
 
 
 def cheap_level(level: KohnSham, symbols: tuple[str, ...]) -> KohnSham:
-    """Return the level at which competing electronic states are searched: 6-31G on a coarse grid, in vacuum.
+    """Return the level at which competing electronic states are searched: 6-31G on a coarse grid.
 
     Parameters and errors are those of `with_smaller_basis`.
     """

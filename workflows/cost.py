@@ -31,6 +31,7 @@ _STEPS = 25  # of a relaxation
 _STEP_OVER_ENERGY = 1.1  # a gradient costs about 0.6 of an energy, which begins from the orbitals before it
 _HESSIAN_PER_ATOM = 1.8  # over an energy: 1.3 for H2O to 1.9 for C2H4 with B3LYP-D3(BJ)/6-31G(d) on (99,590)
 _SEARCHED = 15  # SCFs at the cheap level of a search of electronic states
+_ORDERED = 2  # of those at the level itself, for states that are near the lowest
 _START_SECONDS = 2.0  # imports and set-up of a process
 _BASE_MB = 400.0
 _MB = 8e-6  # of a double
@@ -81,6 +82,7 @@ def estimate(given: CalculationInput, threads: int, factor: float = 1.0, availab
         operations *= 1 + _HESSIAN_PER_ATOM * atoms
     if given.searches_states:
         operations += _SEARCHED * _operations(given, cheap_level(level, given.symbols))
+        operations += _ORDERED * _operations(given, level)
     integrals = auxiliary * functions * (functions + 1) / 2 * _MB
     left = max(available_mb - _BASE_MB, 0.0)
     on_disk = bool(auxiliary) and integrals > _IN_MEMORY * left

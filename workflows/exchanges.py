@@ -1,7 +1,7 @@
 """Which electrons to move for another electronic state: occupations beside those of a converged one.
 
 An unpaired electron goes up into empty orbitals, its hole down into filled ones. On a symmetric structure the states of
-one representation tend to fall into the lowest of them, so what counts is that every representation has its turn.
+one representation tend to fall into the lowest of them, so other representations have their turn.
 """
 
 from collections.abc import Callable, Sequence

@@ -8,6 +8,7 @@ from alkaflow.levels import KohnSham, Level
 from alkaflow.plans import Halves, Leg
 from alkaflow.structures import Structure
 from alkaflow.workflows.basis import check_electrons, count_functions, element_basis
+from alkaflow.workflows.fragments import likely_fragments
 from alkaflow.workflows.protocols import Protocol
 
 _SPIN_WORDS = {1: "singlet", 2: "doublet", 3: "triplet", 4: "quartet", 5: "quintet", 6: "sextet", 7: "septet"}
@@ -88,11 +89,14 @@ class Legs:
         ids: list[str] = []
         if len(structure) > 1:
             for level in self._protocol.relaxations:
-                searched = fragments if isinstance(level, KohnSham) and level.states else None
+                searched = None
+                if isinstance(level, KohnSham) and level.states:
+                    searched = fragments or (likely_fragments(structure) if structure.multiplicity > 1 else None)
                 given = _input("relax", level, structure, ids[-1] if ids else None, searched, constraints)
                 ids.append(self._calculations.add(given, title))
         parent = ids[-1] if ids else None
-        searched = fragments if self._protocol.energy_searches else None
+        open_shell = structure.multiplicity > 1 or any(part.multiplicity > 1 for part in fragments or ())
+        searched = fragments if self._protocol.energy_searches and open_shell else None
         ids.append(self._calculations.add(_input("energy", self._protocol.energy, structure, parent, searched), title))
         if not self._protocol.frequencies or len(structure) == 1:
             return Leg(ids=ids)

@@ -2,17 +2,16 @@
 
 Two doublets of sodium on HATCN are 0.03 eV apart at B3LYP/6-31G, and as far apart in the other order with 6-311G(d,p).
 
-Every state is kept with the checkpoints as it is found: a calculation that is killed and begins again repeats the
-start that it was at, and none once its search was over.
+Every state is kept with the checkpoints as it is found, and as it is converged at the level: a calculation that is
+killed and begins again repeats the one that it was at, and none once its search was over.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alkaflow.calculations import Fragment, electron_count, lowest_multiplicity
 from alkaflow.errors import CalculationError
 from alkaflow.levels import KohnSham
 from alkaflow.records import ElectronicState
@@ -20,7 +19,7 @@ from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows.basis import cheap_level
 from alkaflow.workflows.checkpoint import Checkpoint, fingerprint_of, load, save
 from alkaflow.workflows.guess import density_of, occupied_orbitals, orbitals_in_basis
-from alkaflow.workflows.ladder import converge
+from alkaflow.workflows.ladder import RUNGS, converge
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
 from alkaflow.workflows.states import (
@@ -32,9 +31,9 @@ from alkaflow.workflows.states import (
 )
 from alkaflow.workflows.task import Task
 
-_ALKALI = ("Li", "Na", "K", "Rb", "Cs")
 _NEAR = 0.004  # above the lowest at the cheap level [Hartree]; 0.1 eV
-_SEARCH, _LOWEST = "search", "states"  # names of checkpoints
+_SEARCH, _ORDER, _LOWEST = "search", "order", "states"  # names of checkpoints
+_RUNGS = RUNGS[:3]  # the later ones begin anew, in whatever state
 
 
 def find_lowest_state(
@@ -51,7 +50,7 @@ def find_lowest_state(
     level
         Of the calculation; the search takes `cheap_level` of it.
     task
-        Has the fragments; without them they are guessed.
+        Has the fragments.
     progress
         Told of every state.
     checkpoints
@@ -70,13 +69,23 @@ def find_lowest_state(
     states = search_states(
         structure,
         cheap,
-        task.calculation.fragments or likely_fragments(structure),
+        task.calculation.fragments or (),
         task.memory_mb,
         progress.report,
         found=found_in(unfinished) if unfinished else None,
         keep=lambda found: save(checkpoints, checkpoint_of(found, fingerprint), _SEARCH),
     )
-    ordered = order_states(states, structure, cheap, level, task.memory_mb, progress.report)
+    half_ordered = load(checkpoints, fingerprint, _ORDER).checkpoint
+    ordered = order_states(
+        states,
+        structure,
+        cheap,
+        level,
+        task.memory_mb,
+        progress.report,
+        done=_ordered_in(half_ordered) if half_ordered else None,
+        keep=lambda done: save(checkpoints, _checkpoint_of_ordered(done, fingerprint), _ORDER),
+    )
     orbitals, described = ordered[0].orbitals, [each.described for each in ordered]
     values = {"states": [state.model_dump() for state in described]}
     save(checkpoints, Checkpoint(fingerprint, values, orbitals), _LOWEST)
@@ -98,6 +107,8 @@ def order_states(
     level: KohnSham,
     max_memory_mb: int,
     report: Report | None = None,
+    done: dict[str, Ordered] | None = None,
+    keep: Callable[[dict[str, Ordered]], None] | None = None,
 ) -> list[Ordered]:
     """Converge the states near the lowest at another level, and put them in the order of their energies there.
 
@@ -112,7 +123,10 @@ def order_states(
     max_memory_mb
         For PySCF [MB].
     report
-        Told of every state.
+        Told of every SCF cycle.
+    done, keep
+        What was converged before the calculation was cut short, by label, and what is to be called with that after
+        every state.
 
     Returns
     -------
@@ -124,13 +138,17 @@ def order_states(
     near = [each for each in found if each.described.energy_hartree < states[0].energy + _NEAR]
     if len(near) == 1:
         return found
+    finished = dict(done or {})
     refined: list[Ordered] = []
-    for each in near:
-        converged = _converged(each, molecules[1], level)
-        if report is not None and converged.described.refined_hartree is not None:
-            report("electronic state", len(refined) + 1, converged.described.refined_hartree)
-        if not any(_same(converged.described, other.described) for other in refined):
-            refined.append(converged)
+    # of two states that become one the first stays, and that shall be the restricted one
+    for each in sorted(near, key=lambda each: not each.described.restricted):
+        label = each.described.label
+        if label not in finished:
+            finished[label] = _converged(each, molecules[1], level, report)
+            if keep is not None:
+                keep(finished)
+        if not any(_same(finished[label].described, other.described) for other in refined):
+            refined.append(finished[label])
     return sorted(refined, key=_height) + found[len(near) :]
 
 
@@ -145,12 +163,17 @@ def _same(one: ElectronicState, other: ElectronicState) -> bool:
     return first is not None and second is not None and abs(first - second) < SAME_ENERGY
 
 
-def _converged(found: Ordered, molecule: Any, level: KohnSham) -> Ordered:
+def _converged(found: Ordered, molecule: Any, level: KohnSham, report: Report | None) -> Ordered:
     """The state with its energy and orbitals at a level; as it was where its SCF does not converge."""
+
+    def watch(now: dict[str, Any]) -> None:
+        if report is not None:
+            report("SCF cycle", now["cycle"], now["e_tot"])
+
     mean_field = build_mean_field(molecule, level, unrestricted=not found.described.restricted)
     set_grid(mean_field, level.grid if level.scf_grid is None else level.scf_grid)
     try:
-        converge(mean_field, density_of(mean_field, found.orbitals))
+        converge(mean_field, density_of(mean_field, found.orbitals), watch, _RUNGS)
     except CalculationError as error:
         if error.outcome != "scf_not_converged":
             raise
@@ -158,18 +181,6 @@ def _converged(found: Ordered, molecule: Any, level: KohnSham) -> Ordered:
     described = found.described.model_copy(update={"refined_hartree": float(mean_field.e_tot)})
     orbitals = {name: array for name, array in occupied_orbitals(mean_field).items() if not name.startswith("energies")}
     return Ordered(described, orbitals)
-
-
-def likely_fragments(structure: Structure) -> tuple[Fragment, ...]:
-    """Alkali atoms, neutral, and the rest with the whole charge and the lowest spin, first; or all as one."""
-    guests = [k for k, symbol in enumerate(structure.symbols) if symbol in _ALKALI]
-    rest = tuple(k for k in range(len(structure)) if k not in guests)
-    symbols = tuple(structure.symbols[k] for k in rest)
-    if not rest or not guests or electron_count(symbols, structure.charge) < 0:
-        whole = tuple(range(len(structure)))
-        return (Fragment(atoms=whole, charge=structure.charge, multiplicity=structure.multiplicity),)
-    host = Fragment(atoms=rest, charge=structure.charge, multiplicity=lowest_multiplicity(symbols, structure.charge))
-    return (host, *(Fragment(atoms=(k,), charge=0, multiplicity=2) for k in guests))
 
 
 def checkpoint_of(found: Found, fingerprint: str) -> Checkpoint:
@@ -215,6 +226,20 @@ def orbitals_of(state: State) -> dict[str, FloatArray]:
         orbitals[f"coefficients_{spin}"] = orbital[:, occupation > 0]
         orbitals[f"occupations_{spin}"] = occupation[occupation > 0]
     return orbitals
+
+
+def _checkpoint_of_ordered(done: dict[str, Ordered], fingerprint: str) -> Checkpoint:
+    arrays = {f"{k} {name}": a for k, each in enumerate(done.values()) for name, a in each.orbitals.items()}
+    return Checkpoint(fingerprint, {"states": [each.described.model_dump() for each in done.values()]}, arrays)
+
+
+def _ordered_in(checkpoint: Checkpoint) -> dict[str, Ordered]:
+    done = {}
+    for k, values in enumerate(checkpoint.values["states"]):
+        arrays = {name.split(" ", 1)[1]: a for name, a in checkpoint.arrays.items() if name.startswith(f"{k} ")}
+        described = ElectronicState.model_validate(values)
+        done[described.label] = Ordered(described, arrays)
+    return done
 
 
 def _described(state: State) -> ElectronicState:

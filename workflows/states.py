@@ -4,9 +4,9 @@ A metal atom on a host with near-degenerate empty orbitals (HATCN: an e'' pair a
 several doublets within a tenth of an eV, and which one an SCF ends in is decided by where it starts. Starts here:
 PySCF's guess, densities of the fragments as neutral and with electrons of the guests on the host, and the lowest of
 what these give with its unpaired electron in other orbitals, or the hole beneath it, held by maximum overlap (Gilbert,
-Besley, Gill, J. Phys. Chem. A 112, 13164 (2008)) and then released; every representation of a symmetric structure has
-its turn. A singlet is sought restricted and with broken symmetry. What is lowest then is tested for stability: on a
-symmetric structure all starts can lead to the same saddle point.
+Besley, Gill, J. Phys. Chem. A 112, 13164 (2008)) and then released; other representations of a symmetric structure
+have their turn. A singlet is sought restricted and with broken symmetry. What is lowest then is tested for stability:
+on a symmetric structure all starts can lead to the same saddle point.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -199,8 +199,10 @@ class _Search:
         """Densities to start from with shape=(2, n, n), not computed yet: PySCF's, and those of fragments."""
         yield "default guess", lambda: np.array(self._unrestricted.get_init_guess())
         cache: dict[Fragment, Any] = {}
-        for label, parts in self._charge_distributions():
-            for signs in _couplings([part.multiplicity - 1 for part in parts], self._structure.multiplicity - 1):
+        total = self._structure.multiplicity - 1
+        for label, distributed in self._charge_distributions():
+            parts = _with_enough_spin(distributed, total)
+            for signs in _couplings([part.multiplicity - 1 for part in parts], total):
                 yield _with_spins(label, parts, signs), partial(self._superpose, parts, signs, cache)
 
     def _charge_distributions(self) -> Iterator[tuple[str, list[Fragment]]]:
@@ -257,7 +259,7 @@ class _Search:
         mean_field.conv_tol, mean_field.conv_tol_grad, mean_field.max_cycle = _FRAGMENT_SCF
         try:
             mean_field.kernel()
-        except np.linalg.LinAlgError as error:
+        except (np.linalg.LinAlgError, ValueError) as error:
             raise _NoStartError(f"{self._level}: {alone.formula}: {error}") from error
         if not np.isfinite(mean_field.e_tot):
             raise _NoStartError(f"{self._level}: the energy of {alone.formula} is not finite")
@@ -315,7 +317,10 @@ class _Search:
         held = addons.mom_occ(self._unrestricted.copy(), coefficients, occupations)
         held.conv_tol, held.conv_tol_grad, held.max_cycle = _HELD_SCF
         held.level_shift = _HELD_SHIFT
-        held.kernel(held.make_rdm1(coefficients, occupations))
+        try:
+            held.kernel(held.make_rdm1(coefficients, occupations))
+        except (np.linalg.LinAlgError, ValueError):  # one start less
+            return
         if np.isfinite(held.e_tot) and held.e_tot < self._lowest().energy + _FAR:
             self._converge(name, self._unrestricted, held.make_rdm1())
 
@@ -409,6 +414,13 @@ class _Search:
 def _charged(fragment: Fragment, charge: int, multiplicity: int) -> Fragment:
     """The same atoms with more charge [e] and another multiplicity."""
     return Fragment(atoms=fragment.atoms, charge=fragment.charge + charge, multiplicity=multiplicity)
+
+
+def _with_enough_spin(parts: list[Fragment], total: int) -> list[Fragment]:
+    """The fragments, with as many more unpaired electrons on the host as the whole needs."""
+    missing = total - sum(part.multiplicity - 1 for part in parts)
+    host, *guests = parts
+    return [host.model_copy(update={"multiplicity": host.multiplicity + max(missing, 0)}), *guests]
 
 
 def _couplings(spins: Sequence[int], total: int) -> list[tuple[int, ...]]:

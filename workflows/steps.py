@@ -104,6 +104,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
     level = given.level
     if isinstance(level, Xtb):
         raise TypeError(level)
+    parts = given.fragments or ()
     start = _start(structure, level, task, progress, directory)
     result = run_relaxation(
         structure,
@@ -116,7 +117,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
         max_steps=level.max_steps or DEFAULT_MAX_STEPS,
         constraints=given.constraints or (),
         operations=find_operations(BondGraph(structure), EXACT),
-        judge=SameCompound(structure, given.fragments or ()),
+        judge=SameCompound(structure, parts if len(parts) > 1 else ()),
         guess=start.guess,
         device=device,
     )

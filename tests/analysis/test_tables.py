@@ -299,7 +299,7 @@ def test_what_a_search_of_electronic_states_found_is_shown() -> None:
         text = format_table(build_table(plan, searched))
         assert ("electronic states of" in text) is (height is not None)
         if height:
-            assert f"electronic states of Li imine bay, 2S+1 = 2: {height} eV from that of the table" in text
+            assert f"electronic states of Li imine bay, 2S+1 = 2: {height} eV from the one computed" in text
 
 
 def test_a_spin_state_that_is_not_there_yet_holds_the_row_back_and_one_that_failed_does_not() -> None:

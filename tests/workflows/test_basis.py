@@ -11,6 +11,7 @@ from alkaflow.structures import Structure
 from alkaflow.workflows import shipped_bundle
 from alkaflow.workflows.basis import (
     basis_hash,
+    cheap_level,
     check_level,
     count_functions,
     element_basis,
@@ -160,3 +161,10 @@ def test_old_inputs_keep_their_ids() -> None:
     content = given.level.model_dump(exclude_none=True)
     assert not {"substitute", "cartesian", "solvent"} & set(content)
     assert load_basis("6-31g", "Li") == gto.basis.load("6-31g", "Li")
+
+
+def test_states_are_searched_in_the_solvent_of_their_level() -> None:
+    """An ion pair gains more from a continuum than a neutral state does."""
+    level = parse_level("b3lyp-d3bj/6-311g(d,p)+cpcm(dme)")
+    assert isinstance(level, KohnSham)
+    assert str(cheap_level(level, ("Li", "O"))) == "b3lyp-d3bj/6-31g+cpcm(dme)"

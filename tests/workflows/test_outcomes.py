@@ -19,11 +19,14 @@ from alkaflow.errors import ADVICE, BadInputError, CalculationError, Outcome
 from alkaflow.levels import KohnSham, Xtb, parse_level
 from alkaflow.records import Record
 from alkaflow.structures import Structure, build_complex, changed_bonds, find_sites, get_guest, load_host
-from alkaflow.workflows.checkpoint import load, save
+from alkaflow.workflows import plan_single
+from alkaflow.workflows.basis import cheap_level
+from alkaflow.workflows.checkpoint import fingerprint_of, load, save
 from alkaflow.workflows.child import failure_of
 from alkaflow.workflows.constraints import read_constraints
 from alkaflow.workflows.drift import SameCompound
-from alkaflow.workflows.lowest_state import checkpoint_of, find_lowest_state, found_in, likely_fragments, orbitals_of
+from alkaflow.workflows.fragments import likely_fragments
+from alkaflow.workflows.lowest_state import checkpoint_of, find_lowest_state, found_in, orbitals_of
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.relaxation import relax, run_relaxation
@@ -400,6 +403,22 @@ def test_an_energy_that_searches_ends_in_the_lowest_state(tmp_path: Path) -> Non
     assert searched.level_of_theory == plain.level_of_theory
 
 
+def test_a_calculation_takes_up_its_unfinished_search(tmp_path: Path) -> None:
+    """A state that no SCF would find, planted in the checkpoint, is taken for found."""
+    structure = Structure(("He", "H"), np.array([[0, 4.0, 0], [0, 0, 0]]), 0, 2)
+    parts = (Fragment(atoms=(0,), charge=0, multiplicity=1), Fragment(atoms=(1,), charge=0, multiplicity=2))
+    content = {"multiplicity": 2, "symbols": structure.symbols, "positions": structure.positions.tolist()}
+    given = relaxation(None, **content, fragments=parts)
+    task = Task(calculation=given, positions=given.positions or (), threads=1, memory_mb=1000)
+    wanted = level("b3lyp/sto-3g", states=True)
+    found: Found = {}
+    search_states(structure, cheap_level(wanted, structure.symbols), parts, 1000, keep=found.update)
+    planted = replace(found["default guess"][0], energy=-10.0)
+    save(tmp_path, checkpoint_of(found | {"default guess": [planted]}, fingerprint_of(given)), "search")
+    _, states = find_lowest_state(structure, wanted, task, Progress(tmp_path), tmp_path)
+    assert states[0].energy_hartree == -10.0
+
+
 def test_parts_of_a_single_structure_are_guessed() -> None:
     def parts(symbols: str, charge: int = 0, multiplicity: int = 2) -> list[tuple[tuple[int, ...], int, int]]:
         names = tuple(symbols.split())
@@ -410,21 +429,42 @@ def test_parts_of_a_single_structure_are_guessed() -> None:
     assert parts("Na O H Li H", -1, 2) == [((1, 2, 4), -1, 2), ((0,), 0, 2), ((3,), 0, 2)]
     assert parts("O H") == [((0, 1), 0, 2)]
     assert parts("Li Na", 1) == [((0, 1), 1, 2)]
+    assert parts("Li O Na O K") == [((0, 1, 2, 3, 4), 0, 2)]  # too many ways to share electrons
     assert parts("Li H", 2, 1) == [((0, 1), 2, 1)]  # a neutral lithium atom would leave H(2+)
 
 
 def test_a_single_open_shell_structure_is_searched_too(tmp_path: Path) -> None:
     """Lithium superoxide, whose parts nobody named; a closed shell has nothing to search."""
     superoxide = {"symbols": ("O", "O", "Li"), "positions": [[0, 0.675, 0], [0, -0.675, 0], [0, 0, 1.62]]}
+    plan = plan_single(Structure(superoxide["symbols"], np.array(superoxide["positions"]), 0, 2), None, "composite")
+    (parts,) = (given.fragments for given in plan.calculations.values() if given.searches_states)
+    assert [(part.atoms, part.multiplicity) for part in parts or ()] == [((0, 1), 1), ((2,), 2)]
     given = {"step": "relax", "level": level("b3lyp/sto-3g", states=True, convergence="gau-loose", grid=0)}
-    record = computed(given | superoxide | {"multiplicity": 2}, tmp_path)
+    record = computed(given | superoxide | {"multiplicity": 2, "fragments": parts}, tmp_path)
     energies = [state.energy_hartree for state in record.states]
     assert len(energies) > 1
     assert energies == sorted(energies)
     assert len(record.states[0].guest_charges) == 1
     assert record.provenance.seconds["states"] > 0
-    content = {"charge": 0, "multiplicity": 1, "symbols": WATER.symbols, "positions": WATER.positions.tolist()}
-    assert not CalculationInput.model_validate(given | content).searches_states
+    closed = plan_single(WATER, None, "composite").calculations.values()
+    assert not any(given.searches_states or given.fragments for given in closed)
+    oxygen = plan_single(Structure(("O", "O"), np.array([[0, 0, 0], [0, 0, 1.2]]), 0, 3), None, "composite")
+    (parts,) = (given.fragments for given in oxygen.calculations.values() if given.searches_states)
+    assert [(part.atoms, part.multiplicity) for part in parts or ()] == [((0, 1), 3)]
+
+
+def test_a_search_that_fails_leaves_the_step_its_own_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> Any:
+        raise CalculationError("scf_not_converged", "no start converged")
+
+    monkeypatch.setattr("alkaflow.workflows.lowest_state.search_states", failing)
+    pair = {"symbols": ("H", "H"), "positions": [[0.0, 0, 0], [3.0, 0, 0]]}
+    parts = [Fragment(atoms=(k,), charge=0, multiplicity=2) for k in range(2)]
+    record = computed({"step": "energy", "level": level("b3lyp/sto-3g"), "fragments": parts} | pair, tmp_path)
+    plain = computed({"step": "energy", "level": level("b3lyp/sto-3g")} | pair, tmp_path)
+    assert record.energy_hartree == pytest.approx(plain.energy_hartree, abs=1e-8)
+    assert record.states == []
+    assert "competing electronic states were not found: no start converged" in record.warnings[0]
 
 
 def test_a_search_that_is_cut_short_goes_on(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Competing states, against PySCF's own runs within point groups, where each state is the lowest of its symmetry."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -231,14 +232,17 @@ def test_near_states_are_put_in_order_at_the_level_itself(found: list[State]) ->
     The other level has a finer grid only: in a larger basis nothing would hold the symmetric one at its saddle point.
     """
     cheap, better = level("b3lyp/sto-3g", grid=0), level("b3lyp/sto-3g", grid=2, scf_grid=1)
-    ordered = order_states(found, FORMALDEHYDE, cheap, better, MEMORY)
+    misplaced = [replace(found[1], energy=found[0].energy - 1e-3), *found[::2]]  # as if the saddle point were lowest
+    kept: list[list[str]] = []
+    ordered = order_states(misplaced, FORMALDEHYDE, cheap, better, MEMORY, keep=lambda done: kept.append(list(done)))
+    assert [each.described.label for each in ordered] == [state.label for state in found]
+    assert kept == [[found[1].label], [found[1].label, found[0].label]]
     energies = [each.described.refined_hartree for each in ordered]
     assert energies[2] is None
     assert ordered[2].described.energy_hartree == found[2].energy
     lowest, second = energies[:2]
     assert lowest is not None
     assert second is not None
-    assert lowest < second
     on_lithium = in_its_point_group(FORMALDEHYDE, level("b3lyp/sto-3g"), {"A1": (7, 6), "B1": (2, 2), "B2": (1, 1)})
     assert second == pytest.approx(on_lithium, abs=1e-5)
     for each in ordered:
@@ -257,3 +261,15 @@ def test_states_far_apart_are_not_computed_again(found: list[State]) -> None:
     cheap, better = level("b3lyp/sto-3g", grid=0), level("b3lyp/6-31g")
     ordered = order_states(found[1:], FORMALDEHYDE, cheap, better, MEMORY)
     assert [each.described.refined_hartree for each in ordered] == [None, None]
+
+
+def test_a_high_spin_complex_begins_with_fragments_of_higher_spin() -> None:
+    """A quartet of closed-shell water and a lithium atom: two more electrons of the water are unpaired at the start."""
+    water = Structure(
+        ("O", "H", "H", "Li"), np.array([[0, 0, 0], [0.76, 0, 0.59], [-0.76, 0, 0.59], [0, 0, -1.9]]), 0, 4
+    )
+    parts = (Fragment(atoms=(0, 1, 2), charge=0, multiplicity=1), Fragment(atoms=(3,), charge=0, multiplicity=2))
+    states = search_states(water, level("b3lyp/sto-3g", grid=0), parts, MEMORY, swaps=0)
+    starts = [start for state in states for start in state.starts]
+    assert any(start.startswith("neutral fragments") for start in starts)
+    assert any(start.startswith("electron on the host") for start in starts)
