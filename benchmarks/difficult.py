@@ -144,7 +144,7 @@ def by_record(structure: Structure, level: KohnSham) -> tuple[Any, str]:
 def by_pyscf(structure: Structure, level: KohnSham, guesses: str) -> float:
     """The lowest energy of PySCF's second-order solver from some guesses, each followed to stability [Hartree]."""
     energies = []
-    for guess in guesses.split(","):
+    for guess in filter(None, guesses.split(",")):
         first = fresh(structure, level, unrestricted=True)
         first.init_guess, first.max_cycle = guess, 15
         first.kernel()
@@ -167,7 +167,9 @@ def main() -> None:
     parser.add_argument("--level", help="for all systems, instead of their own")
     parser.add_argument("--multiplicity", type=int, nargs="*", help="only these")
     parser.add_argument("--swaps", type=int, default=2)
-    parser.add_argument("--guesses", default="atom,huckel,1e", help="that PySCF's own solver begins with")
+    parser.add_argument(
+        "--guesses", default="atom,huckel,1e", help="that PySCF's own solver begins with; '': leave it out"
+    )
     arguments = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("alkaflow", "numpy", "scipy", "pyscf"))
     blas = ", ".join(f"{b['library']} {b.get('kernel')}" for b in loaded_blas())
