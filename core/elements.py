@@ -18,6 +18,12 @@ def is_metal(symbol: str) -> bool:
     return symbol not in NON_METALS
 
 
+def is_transition_metal(symbol: str) -> bool:
+    """Whether an element is of groups 3 to 11, or a lanthanide or actinide: its d or f electrons have many states."""
+    z = atomic_number(symbol)
+    return any(first <= z <= last for first, last in ((21, 29), (39, 47), (57, 79), (89, 111)))
+
+
 def atomic_number(symbol: str) -> int:
     """Return the atomic number of an element symbol; raise UnknownNameError for anything else."""
     try:

@@ -87,16 +87,17 @@ class Legs:
     ) -> Leg:
         """Relaxations, energy and, if asked for, frequencies of a structure; an atom has nothing to relax."""
         ids: list[str] = []
+        parts = fragments
+        if parts is None and structure.multiplicity > 1 and len(structure) > 1:
+            parts = likely_fragments(structure)
         if len(structure) > 1:
             for level in self._protocol.relaxations:
-                searched = None
-                if isinstance(level, KohnSham) and level.states:
-                    searched = fragments or (likely_fragments(structure) if structure.multiplicity > 1 else None)
+                searched = parts if isinstance(level, KohnSham) and level.states else None
                 given = _input("relax", level, structure, ids[-1] if ids else None, searched, constraints)
                 ids.append(self._calculations.add(given, title))
         parent = ids[-1] if ids else None
-        open_shell = structure.multiplicity > 1 or any(part.multiplicity > 1 for part in fragments or ())
-        searched = fragments if self._protocol.energy_searches and open_shell else None
+        open_shell = structure.multiplicity > 1 or any(part.multiplicity > 1 for part in parts or ())
+        searched = parts if self._protocol.energy_searches and open_shell else None
         ids.append(self._calculations.add(_input("energy", self._protocol.energy, structure, parent, searched), title))
         if not self._protocol.frequencies or len(structure) == 1:
             return Leg(ids=ids)

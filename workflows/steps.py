@@ -4,6 +4,7 @@ import io
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alkaflow.calculations import CalculationInput
+from alkaflow.elements import is_transition_metal
 from alkaflow.errors import CalculationError
 from alkaflow.files import sha256_of, write_atomically
 from alkaflow.levels import KohnSham, Xtb
@@ -206,8 +208,20 @@ def _run_scf(structure: Any, task: Task, progress: Any, directory: Path, device:
         device=device,
     )
     fields = _described(structure, level, result, directory)
-    found = {"states": start.states, "warnings": start.notes + fields["warnings"]}
+    notes = start.notes
+    if start.guess is None and given.multiplicity > 1 and len(structure) > 1:
+        notes = notes + _metals_not_searched(given.real_symbols)
+    found = {"states": start.states, "warnings": notes + fields["warnings"]}
     return fields | found | {"seconds": start.seconds | fields["seconds"]}
+
+
+def _metals_not_searched(symbols: Sequence[str]) -> list[str]:
+    """What a record says of d electrons that stay where a default guess puts them."""
+    metals = sorted({symbol for symbol in symbols if is_transition_metal(symbol)})
+    if not metals:
+        return []
+    advice = "composite and published search, and studies with states: true"
+    return [f"competing electronic states of {', '.join(metals)} were not searched, another may be lower ({advice})"]
 
 
 def _run_frequencies(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:

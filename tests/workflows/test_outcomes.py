@@ -453,6 +453,17 @@ def test_a_single_open_shell_structure_is_searched_too(tmp_path: Path) -> None:
     assert [(part.atoms, part.multiplicity) for part in parts or ()] == [((0, 1), 3)]
 
 
+def test_a_transition_metal_in_whatever_state_has_a_warning(tmp_path: Path) -> None:
+    oxide = {"symbols": ("Sc", "O"), "positions": [[0.0, 0, 0], [0, 0, 1.67]], "multiplicity": 2}
+    said = "competing electronic states of Sc were not searched"
+    plain = computed({"step": "energy", "level": level("b3lyp/sto-3g")} | oxide, tmp_path)
+    assert any(warning.startswith(said) for warning in plain.warnings)
+    whole = [Fragment(atoms=(0, 1), charge=0, multiplicity=2)]
+    searched = computed({"step": "energy", "level": level("b3lyp/sto-3g"), "fragments": whole} | oxide, tmp_path)
+    assert not any(warning.startswith(said) for warning in searched.warnings)
+    assert searched.energy_hartree < plain.energy_hartree + 1e-5
+
+
 def test_a_search_that_fails_leaves_the_step_its_own_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: Any, **__: Any) -> Any:
         raise CalculationError("scf_not_converged", "no start converged")

@@ -240,6 +240,25 @@ def test_a_study_may_have_single_points_search_states() -> None:
     assert not any(given.searches_states for given in plain.calculations.values())
 
 
+def test_an_open_shell_host_is_searched_with_its_complexes() -> None:
+    hosts = [{"name": "FeN4", "builtin": "fe-n4-pyrene", "multiplicity": 3}]
+    changes = {"hosts": hosts, "guests": ["Li"], "sites": ["Fe top"], "published": [], "multiplicities": [2]}
+    (row,) = make_plan(study(**changes, states=True), "published-sp").rows
+    plan = make_plan(study(**changes, states=True), "published-sp")
+    host, complex_ = (plan.calculations[leg.energy] for leg in (row.host_leg, row.complex_leg))
+    assert host.searches_states
+    assert [(len(part.atoms), part.multiplicity) for part in host.fragments or ()] == [(len(host.symbols), 3)]
+    assert complex_.searches_states
+    plain = make_plan(study(**changes), "published-sp")
+    assert len(set(plan.calculations) - set(plain.calculations)) == 2
+
+
+def test_closed_shells_are_the_same_calculations_with_and_without_a_search() -> None:
+    ions = {"guests": ["Na+"], "published": []}
+    plans = [make_plan(study(**ions, states=wanted), "published-sp") for wanted in (False, True)]
+    assert set(plans[0].calculations) == set(plans[1].calculations)
+
+
 def test_a_study_that_searches_before_its_relaxations_does_so_once() -> None:
     plain, searching = (make_plan(study(published=[], states=wanted), "composite") for wanted in (False, True))
     assert set(searching.calculations) == set(plain.calculations)
