@@ -108,7 +108,7 @@ def systems() -> Iterator[System]:
     yield diatomic(("O", "Mn"), 1.65, "b3lyp/6-31g", (-2, 2), (6, 1, 6))
     yield formate()
     yield bipyrimidine()
-    yield flake("Cu", (2,))
+    yield flake("Cu", (2, 4))
     yield flake("Fe", (3, 1, 5))
 
 
