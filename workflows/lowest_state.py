@@ -83,8 +83,8 @@ def find_lowest_state(
         level,
         task.memory_mb,
         progress.report,
-        done=_ordered_in(half_ordered) if half_ordered else None,
-        keep=lambda done: save(checkpoints, _checkpoint_of_ordered(done, fingerprint), _ORDER),
+        done=ordered_in(half_ordered) if half_ordered else None,
+        keep=lambda done: save(checkpoints, checkpoint_of_ordered(done, fingerprint), _ORDER),
     )
     orbitals, described = ordered[0].orbitals, [each.described for each in ordered]
     values = {"states": [state.model_dump() for state in described]}
@@ -228,12 +228,14 @@ def orbitals_of(state: State) -> dict[str, FloatArray]:
     return orbitals
 
 
-def _checkpoint_of_ordered(done: dict[str, Ordered], fingerprint: str) -> Checkpoint:
+def checkpoint_of_ordered(done: dict[str, Ordered], fingerprint: str) -> Checkpoint:
+    """States that were converged at the level so far, by label, to be saved; `ordered_in` is the inverse."""
     arrays = {f"{k} {name}": a for k, each in enumerate(done.values()) for name, a in each.orbitals.items()}
     return Checkpoint(fingerprint, {"states": [each.described.model_dump() for each in done.values()]}, arrays)
 
 
-def _ordered_in(checkpoint: Checkpoint) -> dict[str, Ordered]:
+def ordered_in(checkpoint: Checkpoint) -> dict[str, Ordered]:
+    """States that had been converged at the level when the calculation was cut short."""
     done = {}
     for k, values in enumerate(checkpoint.values["states"]):
         arrays = {name.split(" ", 1)[1]: a for name, a in checkpoint.arrays.items() if name.startswith(f"{k} ")}

@@ -1,6 +1,7 @@
 """Competing states, against PySCF's own runs within point groups, where each state is the lowest of its symmetry."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from alkaflow.errors import BadInputError
 from alkaflow.levels import FUNCTIONALS, KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.units import BOHR_ANGSTROM
+from alkaflow.workflows.checkpoint import load, save
 from alkaflow.workflows.guess import density_of, orbitals_in_basis
-from alkaflow.workflows.lowest_state import orbitals_of, order_states
+from alkaflow.workflows.lowest_state import Ordered, checkpoint_of_ordered, orbitals_of, order_states, ordered_in
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
 from alkaflow.workflows.states import State, search_states
 
@@ -273,3 +275,23 @@ def test_a_high_spin_complex_begins_with_fragments_of_higher_spin() -> None:
     starts = [start for state in states for start in state.starts]
     assert any(start.startswith("neutral fragments") for start in starts)
     assert any(start.startswith("electron on the host") for start in starts)
+
+
+def test_an_order_that_is_cut_short_goes_on(found: list[State], tmp_path: Path) -> None:
+    """What was converged at the level is taken from the checkpoint: here with an energy that no SCF has."""
+    cheap, better = level("b3lyp/sto-3g", grid=0), level("b3lyp/sto-3g", grid=1)
+    kept: dict[str, Ordered] = {}
+    order_states(found, FORMALDEHYDE, cheap, better, MEMORY, keep=kept.update)
+    assert list(kept) == [state.label for state in found[:2]]
+    second = kept[found[1].label]
+    planted = replace(second, described=second.described.model_copy(update={"refined_hartree": -200.0}))
+    save(tmp_path, checkpoint_of_ordered({found[1].label: planted}, "it"), "order")
+    left = load(tmp_path, "it", "order").checkpoint
+    assert left is not None
+    repeated: list[dict[str, Ordered]] = []
+    ordered = order_states(found, FORMALDEHYDE, cheap, better, MEMORY, done=ordered_in(left), keep=repeated.append)
+    assert len(repeated) == 1  # the other one
+    assert ordered[0].described.refined_hartree == -200.0
+    assert {name: array.tolist() for name, array in ordered[0].orbitals.items()} == {
+        name: array.tolist() for name, array in second.orbitals.items()
+    }
