@@ -4,7 +4,13 @@ from typing import Annotated
 
 import typer
 
-from alkaflow.launchpad.cli import commands_db, commands_results, commands_structures, commands_studies
+from alkaflow.launchpad.cli import (
+    commands_calculate,
+    commands_db,
+    commands_results,
+    commands_structures,
+    commands_studies,
+)
 
 app = typer.Typer(
     name="alkaflow",
@@ -37,6 +43,7 @@ def _root(
 
 for name, function in commands_studies.COMMANDS.items():
     app.command(name)(function)
+app.command("calculate")(commands_calculate.calculate)
 for name, function in commands_structures.COMMANDS.items():
     app.command(name)(function)
 app.add_typer(commands_results.app, name="results")
