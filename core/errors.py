@@ -25,6 +25,7 @@ Outcome = Literal[
     "disk_full",
     "bad_input",
     "engine_crashed",
+    "worker_lost",
 ]
 """How a calculation ends without a result. One that ends with a result is ``converged``."""
 
@@ -39,6 +40,7 @@ ADVICE: dict[Outcome, str] = {
     "disk_full": "free space where data_dir is, then run the same command again",
     "bad_input": "correct what the message names",
     "engine_crashed": "read the log that the message names; run the same command again once, then report it",
+    "worker_lost": "look at the log (alkaflow logs ID) and at the node it ran on; then: alkaflow retry ID",
 }
 """What to do next, by outcome."""
 

@@ -25,7 +25,7 @@ class Convergence(_Part):
     """How an SCF or a relaxation ended. Energies in Hartree; forces in eV/Angstrom."""
 
     converged: Literal[True] = True
-    cycles: int = Field(description="SCF cycles of all stages, or relaxation steps")
+    cycles: int = Field(description="SCF cycles of all stages in the attempt that finished, or relaxation steps")
     energy_change: float | None = Field(default=None, description="of the last cycle [Hartree]")
     orbital_gradient: float | None = Field(default=None, description="norm after the last cycle")
     max_force: float | None = Field(default=None, description="largest force on an atom [eV/Angstrom]")
@@ -108,7 +108,10 @@ class Provenance(_Part):
     )  # fmt: skip
     cpu: str
     peak_memory_mb: float
-    seconds: dict[str, float] = Field(description="wall time by part [s]")
+    seconds: dict[str, float] = Field(description="wall time by part, of the attempt that finished [s]")
+    continued: dict[str, int] | None = Field(
+        default=None, description="what it took from earlier attempts that ended before: scf_cycles, gradients"
+    )
     finished: datetime
 
 

@@ -12,6 +12,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from alkaflow.cluster import ClusterSettings
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.yaml import load_yaml
 
@@ -56,6 +57,11 @@ class Settings(BaseSettings):
         description="Memory a calculation may plan with [MB]; default: 80 % of what the machine, control groups and "
         "Slurm give.",
     )
+    scratch_dir: Path | None = Field(
+        default=None,
+        description="Where integrals that do not fit in memory go, such as a disk of the node; default: beside the "
+        "calculation.",
+    )
     time_limit: float | None = Field(
         default=None,
         gt=0,
@@ -71,11 +77,17 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(
         default=120.0,
-        ge=15,
+        ge=2,
         description="A claim on another host counts as dead after this long without a sign [s].",
     )
+    allow_unauthenticated_server: bool = Field(
+        default=False, description="Whether to use a MongoDB server on another host that asks for no password."
+    )
+    cluster: ClusterSettings | None = Field(
+        default=None, description="How workers are asked for on a cluster; 'alkaflow cluster init' writes it."
+    )
 
-    @field_validator("data_dir", "mongod", mode="after")
+    @field_validator("data_dir", "mongod", "scratch_dir", mode="after")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
@@ -113,6 +125,18 @@ def _file_values() -> dict[str, Any]:
     return values
 
 
+def uri_in_file() -> str | None:
+    """Return the mongodb_uri of the configuration file, whatever the environment says; None without one.
+
+    Raises
+    ------
+    BadInputError
+        The file cannot be used.
+    """
+    value = _file_values().get("mongodb_uri")
+    return None if value is None else str(value)
+
+
 def load_settings() -> Settings:
     """Read the configuration file and the environment.
 
@@ -130,6 +154,6 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(
-            f"setting {name!r} ({config_file()} or {ENV_PREFIX}{name.upper()}): {first['msg']}"
-        ) from None
+        variable = ENV_PREFIX + name.partition(".")[0].upper()
+        message = first["msg"].removeprefix("Value error, ")
+        raise BadInputError(f"setting {name!r} ({config_file()} or {variable}): {message}") from None

@@ -1,6 +1,6 @@
 """A study from submission to table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from alkaflow.analysis import Table, build_table
@@ -15,17 +15,22 @@ from alkaflow.records import Record
 from alkaflow.settings import Settings
 from alkaflow.workflows import Bundle, Cost, calibrate, estimate
 
+_LONGEST_ESTIMATE = 1000
+
 
 def study_lock(database: Database, settings: Settings, plan: Plan) -> AbstractContextManager[Refresh]:
     """Hold a study, so that it is reproduced once at a time; raises LockedError."""
     return lock(database, f"study {plan.study.name!r}", settings.lease_seconds)
 
 
-def submit(database: Database, settings: Settings, plan: Plan) -> Submission:
-    """Queue what a plan needs."""
+def submit(
+    database: Database, settings: Settings, plan: Plan, expected: Mapping[str, Cost] | None = None, priority: int = 0
+) -> Submission:
+    """Queue what a plan needs, with its expected cost."""
     queue = Queue(database, settings.lease_seconds)
     queue.repair()
-    return queue.submit(plan)
+    known = {i: (cost.seconds, cost.memory_mb) for i, cost in (expected or {}).items()}
+    return queue.submit(plan, known, priority)
 
 
 def work_off(
@@ -58,10 +63,14 @@ def past_records(database: Database, limit: int = 30) -> list[Record]:
     return list(database.records_of([d["_id"] for d in found]).values())
 
 
-def waiting_inputs(database: Database) -> list[CalculationInput]:
-    """Inputs of all calculations that are neither done nor failed."""
-    open_ones = database.calculations.find({"state": {"$nin": ["COMPLETED", "FIZZLED"]}}, {"input": 1})
-    return [CalculationInput.model_validate(d["input"]) for d in open_ones]
+def expected_seconds(database: Database, settings: Settings) -> dict[str, float]:
+    """Estimated time of what waits or runs [s], by id; of a long queue, of its beginning."""
+    factor = calibrate(past_records(database))
+    threads = settings.threads or usable_cores()
+    waiting = {"state": {"$in": ["READY", "WAITING", "RUNNING"]}}
+    found = database.calculations.find(waiting, {"input": 1}).limit(_LONGEST_ESTIMATE)
+    inputs = [CalculationInput.model_validate(d["input"]) for d in found]
+    return {given.id: estimate(given, threads, factor).seconds for given in inputs}
 
 
 def bundle_of(database: Database, plan: Plan) -> Bundle:

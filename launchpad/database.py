@@ -3,31 +3,39 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
-import gridfs
+import pymongo
 from fireworks import LaunchPad
 from pymongo import MongoClient
 from pymongo.collection import Collection
-from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, PyMongoError
+from pymongo.errors import ConfigurationError, DuplicateKeyError, OperationFailure, PyMongoError
 
 from alkaflow.errors import MismatchError, ServiceError
-from alkaflow.files import sha256_of
+from alkaflow.launchpad import schema
+from alkaflow.launchpad.filestore import FileStore, checked_size
 from alkaflow.launchpad.mongod import EmbeddedMongod
+from alkaflow.launchpad.redaction import redact, remember_secrets, uri_fault
+from alkaflow.launchpad.schema import SCHEMA_VERSION
+from alkaflow.launchpad.security import is_loopback, refuse_open_server
 from alkaflow.records import Record
 from alkaflow.settings import Settings
 
+__all__ = ["SCHEMA_VERSION", "Database", "Document", "database_uri", "open_database"]
+
 Document = dict[str, Any]
-SCHEMA_VERSION = 1
 _SERVER_SECONDS = 10
+_CLOSE_SECONDS = 1
+_AUTHENTICATION_CODES = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, and Atlas' own
 
 
 class Database:
     """Open connections to one database.
 
     Collections: ``calculations`` (what is wanted, claimed, done and failed: the truth), ``records`` (write-once),
-    ``attempts`` (one document per try), ``locks``; files in GridFS, their ``_id`` the SHA-256 of their bytes; and
-    FireWorks' own. Open it with `open_database`.
+    ``attempts`` (one document per try), ``jobs`` (of a cluster's scheduler), ``locks``, ``meta`` (the version of it
+    all); ``files``, by the SHA-256 of their bytes; and FireWorks' own. Open it with `open_database`.
     """
 
     def __init__(self, uri: str, name: str) -> None:
@@ -38,30 +46,34 @@ class Database:
         self.calculations: Collection[Document] = self.db["calculations"]
         self.records: Collection[Document] = self.db["records"]
         self.attempts: Collection[Document] = self.db["attempts"]
+        self.jobs: Collection[Document] = self.db["jobs"]
         self.locks: Collection[Document] = self.db["locks"]
-        self._files = gridfs.GridFSBucket(self.db, bucket_name="files")
-        self.fireworks = LaunchPad(host=uri, name=name, uri_mode=True, strm_lvl="CRITICAL")
+        self.meta: Collection[Document] = self.db["meta"]
+        self.files = FileStore(self.db)
+        patience = {"serverSelectionTimeoutMS": _SERVER_SECONDS * 1000}
+        self.fireworks = LaunchPad(host=uri, name=name, uri_mode=True, strm_lvl="CRITICAL", mongoclient_kwargs=patience)
+        self.fireworks.host = redact(uri)  # it is kept for its repr alone
 
     def prepare(self) -> None:
-        """Create what a new database needs; harmless on an old one."""
-        self.client.admin.command("ping")
-        if self.fireworks.fw_id_assigner.find_one({}) is None:
-            try:
-                self.fireworks.fw_id_assigner.insert_one({"_id": -1, "next_fw_id": 1, "next_launch_id": 1})
-            except DuplicateKeyError:
-                pass
-            else:
-                self.fireworks.tuneup(bkground=False)
-        self.fireworks.fireworks.create_index("name")
-        self.calculations.create_index([("state", 1), ("claim.expires", 1)])
-        self.calculations.create_index("parent")
-        self.calculations.create_index("studies")
-        self.attempts.create_index("calculation")
+        """Check the version and create what a new database needs; one round trip where that is done.
+
+        Raises
+        ------
+        ServiceError
+            The database is of another version; nothing was changed.
+        """
+        schema.prepare(self)
+
+    def server_time(self) -> datetime:
+        """The server's clock, which is the one that counts."""
+        found: datetime = self.client.admin.command("hello", codec_options=self.client.codec_options)["localTime"]
+        return found
 
     def close(self) -> None:
-        """Close all connections."""
-        self.client.close()
-        self.fireworks.connection.close()
+        """Close all connections; a server that does not answer is not waited for."""
+        with pymongo.timeout(_CLOSE_SECONDS):
+            self.client.close()
+            self.fireworks.connection.close()
 
     # --- records and files -----------------------------------------------------------------------------------------
 
@@ -72,9 +84,12 @@ class Database:
         ------
         MismatchError
             A record of that id has another energy.
+        CalculationError
+            It is too large for a document.
         """
         document = json.loads(record.model_dump_json())
         document["_id"] = record.id
+        checked_size(document, f"the record of calculation {record.id}")
         try:
             self.records.insert_one(document)
         except DuplicateKeyError:
@@ -100,21 +115,11 @@ class Database:
 
     def put_file(self, data: bytes) -> str:
         """Store bytes and return their SHA-256; storing them again changes nothing."""
-        sha = sha256_of(data)
-        if self.db["files.files"].find_one({"_id": sha}, {"_id": 1}) is None:
-            self.db["files.chunks"].delete_many({"files_id": sha})  # of an upload that was killed
-            self._files.upload_from_stream_with_id(sha, sha, data)
-        return sha
+        return self.files.put(data)
 
     def get_file(self, sha256: str) -> bytes:
         """Return stored bytes; raise ServiceError when they are missing or damaged."""
-        try:
-            data: bytes = self._files.open_download_stream(sha256).read()
-        except gridfs.NoFile:
-            raise ServiceError(f"the database holds no file {sha256}") from None
-        if sha256_of(data) != sha256:
-            raise ServiceError(f"the file {sha256} in the database is damaged")
-        return data
+        return self.files.get(sha256)
 
 
 def _as_record(document: Document) -> Record:
@@ -123,7 +128,7 @@ def _as_record(document: Document) -> Record:
 
 
 @contextmanager
-def open_database(settings: Settings, start: bool = True) -> Iterator[Database]:
+def open_database(settings: Settings, start: bool = True, any_version: bool = False) -> Iterator[Database]:
     """Connect to the configured server, or to the embedded one, which is started on demand.
 
     Parameters
@@ -132,34 +137,56 @@ def open_database(settings: Settings, start: bool = True) -> Iterator[Database]:
         Where the database is.
     start
         Whether to start the embedded mongod when it does not run.
+    any_version
+        Open a database of an older or newer alkaflow too, as it is: to be read, or to be migrated.
 
     Raises
     ------
     ServiceError
-        There is no database; says what to do.
+        There is no database, it is of another version, or its server asks for no password; says what to do.
     """
+    uri = database_uri(settings, start)
     database = None
     try:
-        database = Database(database_uri(settings, start), settings.database)
-        database.prepare()
+        database = _connected(uri, settings.database)
+        if settings.mongodb_uri is not None:
+            allowed = settings.allow_unauthenticated_server
+            refuse_open_server(database.client, settings.database, is_loopback(uri), allowed)
+        if not any_version:
+            database.prepare()
         yield database
-    except (ConfigurationError, InvalidURI) as error:
-        raise ServiceError(f"mongodb_uri cannot be used: {error}") from None
     except PyMongoError as error:
-        where = "mongodb_uri" if settings.mongodb_uri else "the embedded mongod"
-        raise ServiceError(
-            f"the database ({where}) does not answer ({type(error).__name__}); run: alkaflow doctor; "
-            "what was computed is kept, and the same command goes on from there"
-        ) from error
+        raise ServiceError(_trouble(error, settings)) from error
     finally:
         if database is not None:
             database.close()
 
 
+def _connected(uri: str, name: str) -> Database:
+    try:
+        return Database(uri, name)
+    except (ConfigurationError, ValueError, OSError) as error:  # OSError: a certificate that cannot be read
+        raise ServiceError(f"mongodb_uri cannot be used: {uri_fault(error, uri)}") from None
+
+
+def _trouble(error: PyMongoError, settings: Settings) -> str:
+    """One sentence about an error of the driver, with the next step."""
+    where = "mongodb_uri" if settings.mongodb_uri else "the embedded mongod"
+    if isinstance(error, OperationFailure) and error.code in _AUTHENTICATION_CODES:
+        return (
+            f"the database ({where}) does not let us in: {redact(str(error.details and error.details['errmsg']))}; "
+            "check user, password and authSource in mongodb_uri"
+        )
+    return (
+        f"the database ({where}) does not answer ({type(error).__name__}); run: alkaflow doctor; "
+        "what was computed is kept, and the same command goes on from there"
+    )
+
+
 def database_uri(settings: Settings, start: bool = True) -> str:
     """Return the connection string, the embedded mongod started where asked; raise ServiceError without one."""
     if settings.mongodb_uri is not None:
-        return settings.mongodb_uri.get_secret_value()
+        return remember_secrets(settings.mongodb_uri.get_secret_value())
     server = EmbeddedMongod(settings)
     if start:
         server.start()

@@ -5,17 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 
 from alkaflow.errors import AlkaflowError, ServiceError
 from alkaflow.launchpad.database import open_database
+from alkaflow.launchpad.exposure import look_at_access, look_at_secrets
+from alkaflow.launchpad.findings import Finding, guarded
 from alkaflow.launchpad.limits import usable_cores, usable_memory_mb
+from alkaflow.launchpad.mending import look_at_database
 from alkaflow.launchpad.mongod import EmbeddedMongod, find_mongod
 from alkaflow.launchpad.worker import check_device
 from alkaflow.settings import Settings, config_file
@@ -57,34 +59,34 @@ print(json.dumps({"blas": loaded_blas(), "gflops": rates}))
 """
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at."""
+def examine(settings: Settings, mend: bool = False) -> Iterator[Finding]:
+    """Look at everything a calculation needs, one finding at a time.
 
-    what: str
-    verdict: Literal["ok", "warning", "problem"]
-    detail: str
-    advice: str = ""
+    Parameters
+    ----------
+    settings
+        Of this host.
+    mend
+        Put right what can be put right safely; without it nothing is changed.
+    """
+    for finding in _all(settings):
+        yield finding.mended() if mend else finding
 
-    def as_dict(self) -> dict[str, str]:
-        """Plain data."""
-        return asdict(self)
 
-
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything a calculation needs, one finding at a time."""
+def _all(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield from _packages()
     yield _configuration(settings)
     yield _threads(settings)
     yield _blas(settings)
     if settings.device == "gpu":
-        yield _guarded("GPU", lambda: _gpu(settings))
+        yield guarded("GPU", lambda: _gpu(settings))
     yield _memory(settings)
     yield _data_dir(settings)
     yield _disk(settings)
+    yield look_at_secrets(settings)
     yield _mongod(settings)
-    yield _database(settings)
+    yield from _database(settings)
 
 
 def _python() -> Finding:
@@ -191,7 +193,7 @@ def _disk(settings: Settings) -> Finding:
 def _mongod(settings: Settings) -> Finding:
     if settings.mongodb_uri is not None:
         return Finding("mongod", "ok", "not needed: a server is configured")
-    return _guarded("mongod", lambda: _mongod_version(find_mongod(settings)))
+    return guarded("mongod", lambda: _mongod_version(find_mongod(settings)))
 
 
 def _mongod_version(binary: Path) -> str:
@@ -202,20 +204,15 @@ def _mongod_version(binary: Path) -> str:
     return f"{done.stdout.splitlines()[0]} at {binary}"
 
 
-def _database(settings: Settings) -> Finding:
-    def answer() -> str:
-        with open_database(settings) as database:
-            counts = f"{database.calculations.estimated_document_count()} calculations"
-        embedded = EmbeddedMongod(settings)
-        return f"answers, {counts}" + ("" if settings.mongodb_uri else f", socket {embedded.socket}")
-
-    return _guarded("database", answer)
-
-
-def _guarded(what: str, look: Callable[[], str]) -> Finding:
-    """Turn an error raised on purpose into a problem with its advice."""
+def _database(settings: Settings) -> Iterator[Finding]:
+    """The server and what it holds; findings are mended while the connection is open."""
     try:
-        return Finding(what, "ok", look())
+        with open_database(settings, any_version=True) as database:
+            detail = f"answers, {database.calculations.estimated_document_count()} calculations"
+            embedded = EmbeddedMongod(settings)
+            yield Finding("database", "ok", detail + ("" if settings.mongodb_uri else f", socket {embedded.socket}"))
+            yield look_at_access(settings)
+            yield from look_at_database(database)
     except AlkaflowError as error:
-        detail, _, advice = str(error).partition("; ")
-        return Finding(what, "problem", detail, advice)
+        reason, _, advice = str(error).partition("; ")
+        yield Finding("database", "problem", reason, advice)

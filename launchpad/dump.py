@@ -12,14 +12,16 @@ import bson
 from alkaflow.errors import BadInputError, ServiceError
 from alkaflow.files import sha256_of, write_atomically
 from alkaflow.launchpad.database import SCHEMA_VERSION, Database
+from alkaflow.launchpad.schema import set_version, version_of
 
 _MANIFEST = "manifest.json"
-_SKIPPED = {"locks"}
+_SKIPPED = {"locks", "meta"}  # whose holders are not restored; what the manifest and the new database know
+_LAST = ("calculations", "records")  # with them a database counts as not empty
 _BATCH = 500
 
 
 def dump(database: Database, path: Path) -> dict[str, int]:
-    """Write all collections to a file; returns the number of documents of each.
+    """Write all collections to a file, whatever their version; returns the number of documents of each.
 
     Raises
     ------
@@ -40,7 +42,8 @@ def dump(database: Database, path: Path) -> dict[str, int]:
             counts[name] = sum(1 for _ in bson.decode_iter(data))
             members[name] = {"documents": counts[name], "sha256": sha256_of(data)}
             archive.writestr(f"{name}.bson", data)
-        manifest = {"alkaflow_dump": 1, "schema_version": SCHEMA_VERSION, "created": datetime.now(UTC).isoformat(),
+        version = version_of(database) or SCHEMA_VERSION
+        manifest = {"alkaflow_dump": 1, "schema_version": version, "created": datetime.now(UTC).isoformat(),
                     "collections": members}  # fmt: skip
         archive.writestr(_MANIFEST, json.dumps(manifest, indent=1))
     try:
@@ -53,6 +56,8 @@ def dump(database: Database, path: Path) -> dict[str, int]:
 def restore(database: Database, path: Path) -> dict[str, int]:
     """Fill an empty database from a dump; returns the number of documents of each collection.
 
+    What an older alkaflow dumped is restored as it was, and has to be migrated then.
+
     Raises
     ------
     BadInputError
@@ -60,16 +65,18 @@ def restore(database: Database, path: Path) -> dict[str, int]:
     ServiceError
         The database is not empty.
     """
-    collections = _read(path)
+    version, collections = _read(path)
     held = database.calculations.estimated_document_count() + database.records.estimated_document_count()
     if held:
         raise ServiceError(
             "the database is not empty; restore into a fresh one: set ALKAFLOW_DATA_DIR or ALKAFLOW_DATABASE"
         )
     counts: dict[str, int] = {}
-    # The collections that make a database count as not empty come last: a restore that was killed can be repeated.
-    for name, data in sorted(collections.items(), key=lambda item: item[0] in ("calculations", "records")):
-        documents = list(bson.decode_iter(data))
+    # The last ones come last: a restore that was killed before can be repeated.
+    for name in sorted(collections.keys() - _SKIPPED, key=lambda name: (name in _LAST, name)):
+        if name in _LAST:
+            set_version(database, version)
+        documents = list(bson.decode_iter(collections[name]))
         database.db[name].delete_many({})
         for first in range(0, len(documents), _BATCH):
             database.db[name].insert_many(documents[first : first + _BATCH])
@@ -77,22 +84,22 @@ def restore(database: Database, path: Path) -> dict[str, int]:
     return counts
 
 
-def _read(path: Path) -> dict[str, bytes]:
-    """Members of a dump, every hash checked before anything is written."""
+def _read(path: Path) -> tuple[int, dict[str, bytes]]:
+    """Version and members of a dump, every hash checked before anything is written."""
     try:
         with zipfile.ZipFile(path) as archive:
             manifest = json.loads(archive.read(_MANIFEST))
             members = manifest["collections"]
             collections = {name: archive.read(f"{name}.bson") for name in members}
             hashes = {name: str(members[name]["sha256"]) for name in members}
-            newer = manifest["schema_version"] > SCHEMA_VERSION
+            version = int(manifest["schema_version"])
     except OSError as error:
         raise BadInputError(f"cannot read {path}: {error.strerror}") from None
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError):
         raise BadInputError(f"{path} is not a dump of an alkaflow database") from None
-    if newer:
+    if version > SCHEMA_VERSION:
         raise BadInputError(f"{path} was written by a newer alkaflow; update this one first")
     for name, data in collections.items():
         if sha256_of(data) != hashes[name]:
             raise BadInputError(f"{path} is damaged: collection {name} does not match its hash")
-    return collections
+    return version, collections

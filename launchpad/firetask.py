@@ -14,12 +14,14 @@ class RunCalculation(FiretaskBase):  # type: ignore[misc]
     def run_task(self, fw_spec: dict[str, Any]) -> Any:
         """Claim, compute and record; a failure raises, which FireWorks calls FIZZLED."""
         del fw_spec
+        from alkaflow.launchpad.specs import check_spec
         from alkaflow.launchpad.worker import run_one
 
-        run_one(str(self["calculation"]))
+        run_one(check_spec({"_tasks": [self.to_dict()]}))
         return FWAction()
 
 
-def firework_for(calculation: str, parents: "list[Firework] | None" = None) -> Firework:
+def firework_for(calculation: str, parents: "list[Firework] | None" = None, priority: int = 0) -> Firework:
     """Return the firework of a calculation; its name is the id."""
-    return Firework([RunCalculation(calculation=calculation)], name=calculation, parents=parents)
+    task = RunCalculation(calculation=calculation)
+    return Firework([task], {"_priority": priority}, name=calculation, parents=parents)

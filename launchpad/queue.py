@@ -5,31 +5,39 @@ failed: a calculation is claimed there, by one atomic update, before FireWorks h
 state is a cache which `repair` rewrites from ours, never the reverse.
 """
 
-import json
 import uuid
-from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pymongo import ReturnDocument
 
 from alkaflow.calculations import CalculationInput, Position
-from alkaflow.launchpad.books import Books
-from alkaflow.launchpad.database import SCHEMA_VERSION, Database, Document
-from alkaflow.launchpad.locks import lock
-from alkaflow.launchpad.owner import Owner, owner_of
+from alkaflow.errors import MismatchError
+from alkaflow.launchpad.batches import pieces
+from alkaflow.launchpad.books import Books, Entry
+from alkaflow.launchpad.database import Database, Document
+from alkaflow.launchpad.limits import current_job
+from alkaflow.launchpad.locks import Refresh, lock
+from alkaflow.launchpad.owner import Owner
+from alkaflow.launchpad.settling import Settling, failure_of
+from alkaflow.launchpad.submissions import Costs, Submissions
 from alkaflow.plans import Plan, SingleRun
-from alkaflow.records import Record, formula_of
+from alkaflow.records import Record
 
 _LOCK = "the queue"
 _LOCK_LEASE = 60.0
 _LOCK_WAIT = 60.0
+_WAITING = ("READY", "WAITING")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to compute one calculation, good while ``token`` stands in its document."""
+    """The right to compute one calculation, good while ``token`` stands in its document.
+
+    ``deaths`` are the outcomes of tries before this one that died; ``launch`` is FireWorks' number of this one.
+    """
 
     id: str
     token: str
@@ -38,6 +46,7 @@ class Claim:
     positions: tuple[Position, ...]
     title: str
     launch: int | None
+    deaths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,256 +66,328 @@ class Queue:
         self._db = database
         self._lease = lease_seconds
         self._books = Books(database)
+        self._settling = Settling(database, self._books)
+        self._submissions = Submissions(database, self._books, self._settling)
 
     # --- submitting -------------------------------------------------------------------------------------------------
 
-    def submit(self, plan: Plan | SingleRun) -> Submission:
-        """Queue what a plan needs and is neither done nor queued; failed calculations are queued again."""
+    def submit(self, plan: Plan | SingleRun, costs: Costs | None = None, priority: int = 0) -> Submission:
+        """Queue what a plan needs and is neither done nor queued; failed and cancelled ones are queued again.
+
+        Killed half way, it leaves the whole plan or nothing of it.
+
+        Parameters
+        ----------
+        plan
+            The calculations.
+        costs
+            What they will take, for workers whose time or memory is limited.
+        priority
+            Of the new ones; higher ones are computed first.
+        """
         ids = list(plan.calculations)
-        with self._exclusively():
+        with self.exclusively() as refresh:
+            self._submissions.settle()
             states = self._states(ids)
             new = [i for i in ids if i not in states]
-            again = [i for i in ids if states.get(i) == "FIZZLED"]
-            for calculation in new:
-                self._insert(plan.calculations[calculation], plan.titles[calculation])
+            again = [i for i in ids if states.get(i) in ("FIZZLED", "DEFUSED")]
             if plan.study is not None:
-                self._db.calculations.update_many({"_id": {"$in": ids}}, {"$addToSet": {"studies": plan.study.name}})
+                for some in pieces([i for i in ids if i in states]):
+                    known = {"_id": {"$in": list(some)}, "studies": {"$ne": plan.study.name}}
+                    self._db.calculations.update_many(known, {"$addToSet": {"studies": plan.study.name}})
+            self._submissions.add(plan, new, costs or {}, priority, refresh)
             for calculation in again:
-                self._set_free(calculation)
-            self._books.enqueue_missing(ids)
-            for calculation in again:
-                self._books.rerun(calculation)
+                self.free(calculation)
         done = [i for i in ids if states.get(i) == "COMPLETED"]
-        queued = [i for i in ids if i not in new and i not in again and i not in done]
+        queued = [i for i in ids if i in states and i not in again and i not in done]
         return Submission(new, done, queued, again)
-
-    def _insert(self, given: CalculationInput, title: str) -> None:
-        document = {
-            "_id": given.id,
-            "schema_version": SCHEMA_VERSION,
-            "input": json.loads(given.model_dump_json()),
-            "title": title,
-            "studies": [],
-            "step": given.step,
-            "level": str(given.level),
-            "formula": formula_of(given.symbols),
-            "parent": given.parent,
-            "state": "WAITING" if given.parent and not self._db.has_record(given.parent) else "READY",
-            "claim": None,
-            "attempts": 0,
-            "failure": None,
-            "progress": None,
-            "created": datetime.now(UTC),
-        }
-        self._db.calculations.update_one({"_id": given.id}, {"$setOnInsert": document}, upsert=True)
 
     # --- claiming ---------------------------------------------------------------------------------------------------
 
-    def claim(self, only: Collection[str] | None = None) -> Claim | None:
+    def claim(self, only: Collection[str] | None = None, seconds_left: float | None = None) -> Claim | None:
         """Claim the next calculation that FireWorks says is ready; None when there is none.
 
         Parameters
         ----------
         only
             Ids to choose from; all by default.
+        seconds_left
+            None is taken that is known to need longer [s].
         """
-        for calculation, firework in self._books.ready(only):
-            claim = self._take(calculation, firework)
-            if claim is not None:
-                return claim
+        for batch in self._books.ready(only):
+            entries = {entry.calculation: entry for entry in batch}
+            while (document := self._hold(list(entries), seconds_left)) is not None:
+                claim = self._launch(document, entries.pop(document["_id"]))
+                if claim is not None:
+                    return claim
         return None
 
     def claim_one(self, calculation: str) -> Claim | None:
         """Claim a calculation whose firework somebody else has launched already."""
-        return self._take(calculation, None)
+        document = self._hold([calculation], None)
+        if document is None:
+            return None
+        claim = self._claim_of(document)
+        if claim is None:
+            self._give_back(document)
+        return claim
 
-    def _take(self, calculation: str, firework: int | None) -> Claim | None:
-        token = uuid.uuid4().hex
+    def adopt(self, calculation: str) -> Claim | None:
+        """Claim a calculation whose result is there already; None when somebody has it, or it is done."""
+        document = self._hold([calculation], None, ("READY", "WAITING", "PAUSED", "DEFUSED", "FIZZLED"))
+        return None if document is None else self._claim_of(document, with_positions=False)
+
+    def _launch(self, document: Document, entry: Entry) -> Claim | None:
+        """Launch the firework of a held calculation; None, and given back, where it turns out not to be ready."""
+        if not entry.sound:
+            self._books.restore_spec(entry, document["priority"])
+        claim = self._claim_of(document)
+        launch = self._books.check_out(entry.number, Owner.this_process().host) if claim else None
+        if claim is None or launch is None:
+            self._give_back(document)
+            return None
+        return replace(claim, launch=launch)
+
+    def _give_back(self, document: Document) -> None:
+        mine = {"_id": document["_id"], "claim.token": document["claim"]["token"]}
+        self._settling.settle(mine, self._settling.idle_state(document["_id"]))
+
+    def _hold(
+        self, ids: Sequence[str], seconds_left: float | None, states: Sequence[str] = _WAITING
+    ) -> Document | None:
+        """Claim the first of some calculations that is free, by one atomic update."""
+        query: Document = {
+            "_id": {"$in": list(ids)}, "claim": None, "state": {"$in": list(states)},
+        }  # fmt: skip
+        if seconds_left is not None:
+            query["$or"] = [{"cost": None}, {"cost.seconds": {"$lte": seconds_left}}]
         claim = {
-            "token": token,
+            "token": uuid.uuid4().hex,
             "owner": {"$literal": Owner.this_process().model_dump()},
+            "job": current_job(),
+            "attempt": {"$add": ["$attempts", 1]},
             "since": "$$NOW",
             "expires": self._expiry(),
         }
-        document = self._db.calculations.find_one_and_update(
-            {"_id": calculation, "claim": None, "state": {"$in": ["READY", "WAITING"]}},
-            [
-                {
-                    "$set": {
-                        "state": "RUNNING",
-                        "claim": claim,
-                        "progress": None,
-                        "attempts": {"$add": ["$attempts", 1]},
-                    }
-                }
-            ],
+        fields = {"state": "RUNNING", "claim": claim, "progress": None, "attempts": {"$add": ["$attempts", 1]}}
+        return self._db.calculations.find_one_and_update(
+            query,
+            [{"$set": fields}],
+            sort=[("priority", -1), ("firework", 1)],
             return_document=ReturnDocument.AFTER,
         )
-        if document is None:
-            return None
+
+    def _claim_of(self, document: Document, with_positions: bool = True) -> Claim | None:
+        """The claim that a document holds; None where the parent has no record."""
         given = CalculationInput.model_validate(document["input"])
         positions = given.positions
-        if positions is None:
+        if positions is None and with_positions:
             parent = self._db.record(str(given.parent))
             if parent is None:
-                self._set_free(calculation)
                 return None
             positions = given.taken_from(parent.positions_angstrom)
-        launch = None
-        if firework is not None:
-            launch = self._books.check_out(firework, Owner.this_process().host)
-            if launch is None:
-                self._set_free(calculation)
-                return None
-        return Claim(calculation, token, int(document["attempts"]), given, positions, document["title"], launch)
+        return Claim(
+            id=document["_id"],
+            token=document["claim"]["token"],
+            attempt=int(document["attempts"]),
+            calculation=given,
+            positions=positions or (),
+            title=document["title"],
+            launch=None,
+            deaths=tuple(document["deaths"]),
+        )
 
     def heartbeat(self, claim: Claim, progress: dict[str, Any] | None) -> bool:
         """Renew a claim and pass on progress; False when the claim is lost."""
         fields: Document = {"claim.expires": self._expiry()}
         if progress is not None:
             fields["progress"] = {"$literal": progress}
-        return self._db.calculations.update_one(self._mine(claim), [{"$set": fields}]).matched_count == 1
+        return self._db.calculations.update_one(_mine(claim), [{"$set": fields}]).matched_count == 1
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
-    def complete(self, claim: Claim, record: Record) -> bool:
-        """Store a record and end its claim; False when the claim was lost, and then nothing is stored."""
-        if self._db.calculations.find_one(self._mine(claim), {"_id": 1}) is None:
-            return False
-        self._db.insert_record(record)
-        self._books.end(claim.launch, "COMPLETED")
-        self._finish(self._mine(claim))
-        return True
+    def complete(self, claim: Claim, record: Record, **details: Any) -> bool:
+        """Store a record and end its claim; False when the claim was lost, and then nothing is stored.
 
-    def fail(self, claim: Claim, outcome: str, message: str, directory: str) -> bool:
-        """End a claim without a record; the failure is kept with the calculation and its attempts."""
-        failure = {"outcome": outcome, "message": message, "attempt": claim.attempt, "directory": directory}
-        ended = self._db.calculations.update_one(
-            self._mine(claim), {"$set": {"state": "FIZZLED", "claim": None, "failure": failure}}
+        Parameters
+        ----------
+        claim, record
+            The calculation and its result.
+        **details
+            For the log of the attempt: directory, peak_memory_mb.
+
+        Raises
+        ------
+        MismatchError
+            The calculation has another record, which stays; the claim is ended.
+        """
+        document = self._db.calculations.find_one_and_update(
+            _mine(claim), [{"$set": {"claim.expires": self._expiry()}}], projection={"input": 0}
         )
-        if ended.matched_count == 0:
+        if document is None:
             return False
-        self._log_attempt(claim.id, claim.attempt, outcome, message)
-        self._books.end(claim.launch, "FIZZLED")
+        mismatch = None
+        try:
+            self._db.insert_record(record)
+        except MismatchError as error:  # the calculation is done nevertheless
+            mismatch = error
+        if claim.launch is not None:
+            self._books.end(claim.launch, "COMPLETED")
+        self._settling.finish(_mine(claim), behind=claim.launch is None)
+        self._settling.log(document, "mismatch" if mismatch else "converged", str(mismatch or ""), **details)
+        if mismatch is not None:
+            raise mismatch
         return True
 
-    def release(self, claim: Claim, reason: str) -> None:
-        """Give a claim back: the calculation is ready again at once."""
-        freed = self._db.calculations.update_one(self._mine(claim), {"$set": {"state": "READY", "claim": None}})
-        if freed.matched_count:
-            self._log_attempt(claim.id, claim.attempt, "released", reason)
-            self._books.rerun(claim.id)
+    def fail(
+        self, claim: Claim, outcome: str, message: str, directory: str, died: bool = False, **details: Any
+    ) -> str | None:
+        """End a claim without a record; returns the state that follows, or None when the claim was lost.
 
-    def _finish(self, query: Document) -> None:
-        """Mark a calculation done, if the query still fits it, and its children ready."""
-        done = {"state": "COMPLETED", "claim": None, "failure": None}
-        if self._db.calculations.update_one(query, {"$set": done}).matched_count:
-            children = {"parent": query["_id"], "state": "WAITING"}
-            self._db.calculations.update_many(children, {"$set": {"state": "READY"}})
+        Parameters
+        ----------
+        claim
+            The calculation.
+        outcome, message
+            How it ended; kept with the calculation and its attempts.
+        directory
+            Of the attempt.
+        died
+            Whether the process died; then it is tried again, though not for ever. One that ended by itself would end
+            so again.
+        **details
+            For the log of the attempt: peak_memory_mb.
+        """
+        document = self._db.calculations.find_one(_mine(claim), {"input": 0})
+        if document is None:
+            return None
+        if died:
+            return self._settling.end_try(_mine(claim), document, outcome, message, directory=directory, **details)
+        failure = failure_of(outcome, message, claim.attempt, directory)
+        if not self._settling.settle(_mine(claim), "FIZZLED", failure=failure):
+            return None
+        self._settling.log(document, outcome, message, directory=directory, **details)
+        return "FIZZLED"
 
-    def _log_attempt(self, calculation: str, attempt: int, outcome: str, message: str) -> None:
-        document = {"calculation": calculation, "attempt": attempt, "outcome": outcome, "message": message,
-                    "ended": datetime.now(UTC)}  # fmt: skip
-        self._db.attempts.update_one({"_id": f"{calculation}-{attempt:03d}"}, {"$set": document}, upsert=True)
+    def release(self, claim: Claim, reason: str, outcome: str = "released", moved_on: bool = True) -> bool:
+        """Give a claim back: the calculation is ready again at once; False when the claim was lost.
+
+        Parameters
+        ----------
+        claim
+            The calculation.
+        reason, outcome
+            Of the try.
+        moved_on
+            Whether the next try has something to continue from.
+        """
+        document = self._db.calculations.find_one(_mine(claim), {"input": 0})
+        if document is None:
+            return False
+        document["progress"] = moved_on or None
+        return self._settling.end_try(_mine(claim), document, outcome, reason) is not None
+
+    def release_job(self, job: str, outcome: str, reason: str) -> list[str]:
+        """Free whatever a dead job of the scheduler held; returns the ids.
+
+        Parameters
+        ----------
+        job
+            As claims name it: ``slurm:123``.
+        outcome, reason
+            What the scheduler says of it.
+        """
+        freed = []
+        for document in self._db.calculations.find({"claim.job": job}, {"input": 0}):
+            query = {"_id": document["_id"], "claim.token": document["claim"]["token"]}
+            if self._db.has_record(document["_id"]):
+                self._settling.finish(query, behind=True)
+            elif self._settling.end_try(query, document, outcome, reason) is None:
+                continue
+            freed.append(document["_id"])
+        return freed
 
     # --- repairing --------------------------------------------------------------------------------------------------
 
-    def repair(self) -> list[str]:
+    def repair(self, everything: bool = False, wait_seconds: float = _LOCK_WAIT) -> list[str]:
         """Free what dead workers held and make FireWorks agree; returns the ids that were freed.
 
         A worker on this host is dead when its process is gone; one that cannot be looked at, when its lease expired.
+
+        Parameters
+        ----------
+        everything
+            Compare every document, not just those that say that something was left undone.
+        wait_seconds
+            How long to wait for somebody who submits or repairs [s].
+
+        Raises
+        ------
+        LockedError
+            Somebody submits or repairs for longer.
         """
-        with self._exclusively():
-            freed = self._free_dead_claims()
+        from alkaflow.launchpad.repair import Repair
+
+        with self.exclusively(wait_seconds) as refresh:
+            self._submissions.settle()
+            mender = Repair(self._db, self._books, self._settling, refresh)
+            freed = mender.free_dead_claims()
             self._books.unlock_idle_workflows()
-            idle = [
-                d["_id"] for d in self._db.calculations.find({"state": {"$nin": ["COMPLETED", "RUNNING"]}}, {"_id": 1})
-            ]
-            for document in self._db.records.find({"_id": {"$in": idle}}, {"_id": 1}):
-                # its worker died between the record and the state
-                self._finish({"_id": document["_id"], "claim": None})
-            for document in self._db.calculations.find({"state": "WAITING", "claim": None}, {"parent": 1}):
-                if self._db.has_record(document["parent"]):
-                    self._db.calculations.update_one(
-                        {"_id": document["_id"], "state": "WAITING"}, {"$set": {"state": "READY"}}
-                    )
-            self._books.enqueue_missing(idle)
-            self._align_fireworks()
+            mender.catch_up()
+            if everything:
+                mender.compare_everything()
         return freed
 
-    def _free_dead_claims(self) -> list[str]:
-        freed = []
-        for document in self._db.calculations.find({"claim": {"$ne": None}}):
-            claim = document["claim"]
-            owner = owner_of(claim)
-            alive = owner.is_alive() if owner else False
-            if alive:
-                continue
-            query: Document = {"_id": document["_id"], "claim.token": claim["token"]}
-            if alive is None:
-                query["$expr"] = {"$lt": ["$claim.expires", "$$NOW"]}
-            state = "READY" if document["state"] == "RUNNING" else document["state"]
-            update = {"$set": {"state": state, "claim": None, "progress": None}}
-            if self._db.calculations.update_one(query, update).modified_count:
-                self._log_attempt(document["_id"], document["attempts"], "lost", f"{owner} is gone")
-                freed.append(document["_id"])
-        return freed
-
-    def _align_fireworks(self) -> None:
-        """Bring every firework to the state of its calculation."""
-        ours = {d["_id"]: d["state"] for d in self._db.calculations.find({"state": {"$ne": "RUNNING"}}, {"state": 1})}
-        for calculation, firework in self._books.out_of_step(ours):
-            self._align(calculation, firework)
-
-    def _align(self, calculation: str, firework: int) -> None:
-        """Bring one firework to the state of its calculation, held meanwhile so that nobody claims it."""
-        token = uuid.uuid4().hex
-        hold = {"token": token, "owner": {"$literal": Owner.this_process().model_dump()}, "expires": self._expiry()}
-        free = {"_id": calculation, "claim": None, "state": {"$ne": "RUNNING"}}
-        held = self._db.calculations.find_one_and_update(free, [{"$set": {"claim": hold}}])
-        if held is None:
-            return
-        try:
-            self._books.rewrite(firework, held["state"])
-        finally:
-            mine = {"_id": calculation, "claim.token": token}
-            self._db.calculations.update_one(mine, {"$set": {"claim": None}})
+    def exclusively(self, wait_seconds: float = _LOCK_WAIT) -> AbstractContextManager[Refresh]:
+        """Hold the queue's lock: nobody else submits or repairs."""
+        return lock(self._db, _LOCK, _LOCK_LEASE, wait_seconds)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def unfinished(self, ids: Collection[str]) -> list[Document]:
         """Documents of the ids that are neither done nor failed."""
         return list(
-            self._db.calculations.find({"_id": {"$in": list(ids)}, "state": {"$nin": ["COMPLETED", "FIZZLED"]}})
+            self._db.calculations.find(
+                {"_id": {"$in": list(ids)}, "state": {"$in": ["READY", "WAITING", "RUNNING"]}}, {"input": 0}
+            )
         )
 
     def claimable(self, only: Collection[str] | None = None) -> bool:
         """Whether any calculation, or any of the ids, could be claimed now."""
-        names = [calculation for calculation, _ in self._books.ready(only)]
-        free = {"_id": {"$in": names}, "claim": None, "state": {"$in": ["READY", "WAITING"]}}
-        return self._db.calculations.find_one(free, {"_id": 1}) is not None
+        for batch in self._books.ready(only):
+            free = {"_id": {"$in": [entry.calculation for entry in batch]}, "claim": None, "state": {"$in": _WAITING}}
+            if self._db.calculations.find_one(free, {"_id": 1}) is not None:
+                return True
+        return False
 
     def problems(self, ids: Collection[str]) -> dict[str, str]:
-        """Sentences on the ids that failed."""
-        failed = self._db.calculations.find({"_id": {"$in": list(ids)}, "state": "FIZZLED"}, {"failure": 1})
-        return {d["_id"]: f"{d['failure']['outcome']}: {d['failure']['message']}" for d in failed if d["failure"]}
+        """Sentences on the ids that failed or were cancelled."""
+        wanted = {"_id": {"$in": list(ids)}, "state": {"$in": ["FIZZLED", "DEFUSED", "PAUSED"]}}
+        problems = {}
+        for document in self._db.calculations.find(wanted, {"failure": 1, "state": 1}):
+            failure = document["failure"]
+            if document["state"] == "FIZZLED" and failure:
+                problems[document["_id"]] = f"{failure['outcome']}: {failure['message']}"
+            elif document["state"] != "FIZZLED":
+                problems[document["_id"]] = "cancelled" if document["state"] == "DEFUSED" else "paused"
+        return problems
 
-    def _states(self, ids: list[str]) -> dict[str, str]:
-        return {d["_id"]: d["state"] for d in self._db.calculations.find({"_id": {"$in": ids}}, {"state": 1})}
+    def free(self, calculation: str) -> bool:
+        """Ready for another try, past ones forgiven; False for one that runs or is done."""
+        query = {"_id": calculation, "claim": None, "state": {"$nin": ["COMPLETED", "RUNNING"]}}
+        return self._settling.settle(query, self._settling.idle_state(calculation), failure=None, deaths=[])
 
-    def _set_free(self, calculation: str) -> None:
-        """Ready again, or waiting where the parent has no record yet."""
-        document = self._db.calculations.find_one({"_id": calculation}, {"parent": 1})
-        parent = document["parent"] if document else None
-        waits = parent is not None and not self._db.has_record(parent)
-        update = {"state": "WAITING" if waits else "READY", "claim": None, "failure": None}
-        self._db.calculations.update_one({"_id": calculation}, {"$set": update})
-
-    def _mine(self, claim: Claim) -> Document:
-        return {"_id": claim.id, "claim.token": claim.token}
+    def _states(self, ids: Sequence[str]) -> dict[str, str]:
+        states: dict[str, str] = {}
+        for some in pieces(ids):
+            states |= {
+                d["_id"]: d["state"] for d in self._db.calculations.find({"_id": {"$in": list(some)}}, {"state": 1})
+            }
+        return states
 
     def _expiry(self) -> Document:
         return {"$add": ["$$NOW", int(self._lease * 1000)]}
 
-    def _exclusively(self) -> Any:
-        return lock(self._db, _LOCK, _LOCK_LEASE, _LOCK_WAIT)
+
+def _mine(claim: Claim) -> Document:
+    return {"_id": claim.id, "claim.token": claim.token}

@@ -1,6 +1,7 @@
 """Looking at what the database holds."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from alkaflow.errors import BadInputError, UnknownNameError
@@ -8,10 +9,12 @@ from alkaflow.launchpad.database import Database, Document
 from alkaflow.launchpad.owner import owner_of
 from alkaflow.records import Record
 
+_MOST_FAILED = 100
+
 
 @dataclass(frozen=True)
 class Status:
-    """Counts by state, and the calculations that run or failed."""
+    """Counts by state, what runs, and what failed: the first hundred of them."""
 
     counts: dict[str, int]
     running: list[dict[str, Any]]
@@ -30,22 +33,24 @@ def status(database: Database, study: str | None = None) -> Status:
     """Summarise the queue, of one study or of all."""
     query: Document = {"studies": study} if study else {}
     grouped = database.calculations.aggregate([{"$match": query}, {"$group": {"_id": "$state", "n": {"$sum": 1}}}])
-    running = [_running(d) for d in database.calculations.find(query | {"state": "RUNNING"})]
-    failed = [
-        {"id": d["_id"], "title": d["title"], "attempt": d["attempts"], **(d["failure"] or {})}
-        for d in database.calculations.find(query | {"state": "FIZZLED"})
-    ]
+    running = [_running(d) for d in database.calculations.find(query | {"state": "RUNNING"}, {"input": 0})]
+    fizzled = database.calculations.find(query | {"state": "FIZZLED"}, {"input": 0}).limit(_MOST_FAILED)
+    failed = [{"id": d["_id"], "title": d["title"], "attempt": d["attempts"], **(d["failure"] or {})} for d in fizzled]
     counts = {d["_id"]: int(d["n"]) for d in grouped}
     return Status(dict(sorted(counts.items())), running, failed)
 
 
 def _running(document: Document) -> dict[str, Any]:
-    owner = owner_of(document["claim"])
+    claim = document["claim"]
+    owner = owner_of(claim)
     return {
         "id": document["_id"],
         "title": document["title"],
         "attempt": document["attempts"],
         "progress": document["progress"],
+        "seconds": (datetime.now(UTC) - claim["since"]).total_seconds() if claim else 0.0,
+        "expected_seconds": (document["cost"] or {}).get("seconds"),
+        "job": claim.get("job") if claim else None,
         "host": owner.host if owner else None,
         "pid": owner.pid if owner else None,
         "alive": owner.is_alive() if owner else False,

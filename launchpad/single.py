@@ -107,7 +107,9 @@ def run_single(run: SingleRun, settings: Settings, watch: Callable[[Event], None
             "out_of_time", f"not everything was computed: {limit.reason}; run the same command again"
         )
     failed = next(iter(problems), ids[-1])
-    outcome, _, message = problems.get(failed, "engine_crashed: it did not run").partition(": ")
+    outcome, said, message = problems.get(failed, "engine_crashed: it did not run").partition(": ")
+    if not said:  # by a person
+        raise CalculationError("engine_crashed", f"{run.titles[failed]} ({failed}) was not computed: it is {outcome}")
     raise CalculationError(outcome, f"{run.titles[failed]} ({failed}): {message or outcome}")
 
 

@@ -5,12 +5,8 @@ BLAS kernel, scratch) is settled before it imports anything. Whatever it leaves 
 is asked to take it.
 """
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -18,46 +14,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
-from alkaflow.errors import CalculationError, ServiceError
-from alkaflow.files import sha256_of, write_atomically
+from alkaflow.errors import CalculationError, MismatchError, ServiceError
+from alkaflow.launchpad.child import Engine
 from alkaflow.launchpad.database import Database, open_database
-from alkaflow.launchpad.limits import TimeLimit, killed_for_memory, time_limit, usable_cores, usable_memory_mb
+from alkaflow.launchpad.heart import Heart
+from alkaflow.launchpad.limits import TimeLimit, time_limit
 from alkaflow.launchpad.locks import LockedError
+from alkaflow.launchpad.logs import LOG_FILE
+from alkaflow.launchpad.outbox import DamagedError, Entry, attempts_root, deliver, read_entry
 from alkaflow.launchpad.queue import Claim, Queue
-from alkaflow.levels import Level
-from alkaflow.records import Record
+from alkaflow.launchpad.supervisor import (
+    CHECKPOINTS,
+    SCRATCH,
+    ClaimLostError,
+    DiedError,
+    GivenBackError,
+    Supervisor,
+    checkpoints_of,
+)
 from alkaflow.settings import Settings, load_settings
-from alkaflow.workflows.blas import process_environment
-from alkaflow.workflows.checkpoint import last_geometry, saved
-from alkaflow.workflows.progress import PROGRESS_FILE, read_progress
-from alkaflow.workflows.task import FAILURE_FILE, GUESS_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE, Task
+from alkaflow.workflows.checkpoint import saved
+from alkaflow.workflows.progress import PROGRESS_FILE
+from alkaflow.workflows.task import GUESS_FILE, MANIFEST_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE
 
-__all__ = ["Event", "Watcher", "Worker", "check_device", "checkpoints_of", "run_one"]
+__all__ = ["Engine", "Event", "Watcher", "Worker", "check_device", "checkpoints_of", "run_one"]
 
-_POLL_SECONDS = 0.1
-_HEARTBEAT_SECONDS = 5.0
 _IDLE_SECONDS = 1.0
-_GRACE_SECONDS = 5.0
-_FREE_DISK_MB = 200
-_FULL_DISK_MB = 10  # a process that dies with less than this left died of it
-_LOG_FILE = "output.log"
-_SCRATCH = "scratch"
-_CHECKPOINTS = "checkpoints"
-_DELIVERY_SECONDS = 3600.0
-
-
-class _ClaimLostError(Exception):
-    """Another worker holds the calculation by now."""
+_DELIVERY_SECONDS = 6 * 3600.0
+_LONGEST_PAUSE = 30.0
+_PART_OF_A_JOB = 0.5  # of its time left, in which also what needs longer is begun
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something to show: a calculation started, moved on, ended well, failed, or is waited for."""
+    """Something to show: a calculation started, moved on, ended well, failed, was given back, or is waited for."""
 
-    kind: Literal["started", "progress", "completed", "failed", "waiting"]
+    kind: Literal["started", "progress", "completed", "failed", "released", "waiting"]
     calculation: str
     title: str
     progress: dict[str, Any] | None = None
@@ -81,16 +75,43 @@ def check_device(settings: Settings) -> None:
 
 
 class Worker:
-    """Works off a queue, one calculation at a time."""
+    """Works off a queue, one calculation at a time.
 
-    def __init__(self, database: Database, settings: Settings, watch: Watcher = _nobody) -> None:
+    Parameters
+    ----------
+    database, settings
+        Where, and with what.
+    watch
+        Called with every event.
+    engine
+        What computes.
+    drain
+        Set by a signal handler when the job is about to end: the calculation that runs is asked for a checkpoint and
+        given back, and none is begun.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        watch: Watcher = _nobody,
+        engine: Engine | None = None,
+        drain: threading.Event | None = None,
+    ) -> None:
         self._database = database
         self._settings = settings
         self._queue = Queue(database, settings.lease_seconds)
         self._watch = watch
+        self._drain = drain or threading.Event()
+        self._supervisor = Supervisor(database, settings, engine or Engine(), self._drain)
 
-    def run(self, only: Collection[str] | None = None, keep_alive: Callable[[], None] | None = None) -> int:
-        """Work until nothing is left to do; returns the number of calculations computed here.
+    def run(
+        self,
+        only: Collection[str] | None = None,
+        keep_alive: Callable[[], None] | None = None,
+        stay_seconds: float = 0.0,
+    ) -> int:
+        """Work until nothing is left to do; returns the number of calculations worked on here.
 
         Parameters
         ----------
@@ -98,34 +119,45 @@ class Worker:
             Ids to work on; waits for those that another worker computes. All that is ready by default.
         keep_alive
             Called now and then, to renew what the caller holds.
+        stay_seconds
+            How long to wait for new work when there is none [s].
         """
         check_device(self._settings)
-        self._queue.repair()
-        computed = 0
-        while True:
+        self._repair()
+        whole = time_limit(None)
+        worked_on = 0
+        idle_since = time.monotonic()
+        while not self._drain.is_set():
             if keep_alive is not None:
                 keep_alive()
             limit = time_limit(None)
             if limit is not None and limit.seconds <= 0:
-                return computed  # the job ends; what is claimed now would be lost
-            claim = self._queue.claim(only)
+                return worked_on  # the job ends; what is claimed now would be lost
+            claim = self._queue.claim(only, _time_for_one(limit, whole))
             if claim is not None:
                 self.execute(claim, keep_alive)
-                computed += 1
-            elif not self._others_work_on(only):
-                return computed
+                worked_on += 1
+                idle_since = time.monotonic()
+            elif not self._others_work_on(only) and time.monotonic() - idle_since >= stay_seconds:
+                return worked_on
             else:
-                time.sleep(_IDLE_SECONDS)
+                self._drain.wait(_IDLE_SECONDS)
+        return worked_on
+
+    def _repair(self) -> bool:
+        """Free what the dead held; whether there was any. Somebody else who is at it does the same."""
+        with suppress(LockedError):
+            return bool(self._queue.repair(wait_seconds=0.0))
+        return False
 
     def _others_work_on(self, only: Collection[str] | None) -> bool:
         """Whether to go on: something became free, or another worker has some of it."""
-        with suppress(LockedError):  # somebody else is repairing
-            if self._queue.repair():
-                return True
-        if self._queue.claimable(only):
+        if self._repair():
             return True
         if only is None:
             return False
+        if self._queue.claimable(only):
+            return True
         running = [d for d in self._queue.unfinished(only) if d["state"] == "RUNNING"]
         for document in running:
             self._watch(Event("waiting", document["_id"], document["title"], document["progress"]))
@@ -140,246 +172,115 @@ class Worker:
         self._watch(Event("started", claim.id, claim.title))
         directory = self._directory(claim)
         try:
-            record = self._finished_earlier(claim) or self._compute(claim, directory, keep_alive)
-            self._deliver(claim, record)
+            with Heart(self._queue, claim, self._settings.lease_seconds, keep_alive) as heart:
+                entry = self._finished_earlier(claim) or self._compute(claim, directory, heart)
+                self._deliver(claim, entry)
+        except DiedError as error:
+            state = self._queue.fail(
+                claim, error.outcome, str(error), str(directory), died=True, peak_memory_mb=error.peak_memory_mb
+            )
+            again = "; it is tried again" if state in ("READY", "WAITING") else ""
+            return self._report("failed", claim, f"{error.outcome}: {error}{again}")
         except CalculationError as error:
             self._queue.fail(claim, error.outcome, str(error), str(directory))
-            self._watch(Event("failed", claim.id, claim.title, message=f"{error.outcome}: {error}"))
-            return False
-        except _ClaimLostError:
-            self._watch(Event("failed", claim.id, claim.title, message="another worker has taken it over"))
-            return False
+            return self._report("failed", claim, f"{error.outcome}: {error}")
+        except MismatchError as error:
+            return self._report("failed", claim, f"{error}; its files are kept in {directory}")
+        except ClaimLostError:
+            return self._report(
+                "failed", claim, f"lease lost: {self._why_lost(claim)}; its files are kept in {directory}"
+            )
+        except GivenBackError as error:
+            moved_on = saved(checkpoints_of(self._settings, claim.id))
+            self._queue.release(claim, str(error), "interrupted" if moved_on else "out_of_time", moved_on)
+            return self._report("released", claim, str(error))
         except BaseException as error:
             with suppress(PyMongoError):  # without a database the claim is found dead later
                 self._queue.release(claim, type(error).__name__)
             raise
         self._tidy(claim.id)
-        energy, seconds = f"{record.energy_hartree:.6f}", time.monotonic() - begin
+        energy, seconds = f"{entry.record.energy_hartree:.6f}", time.monotonic() - begin
         self._watch(Event("completed", claim.id, claim.title, message=energy, seconds=seconds))
         return True
 
-    def _deliver(self, claim: Claim, record: Record) -> None:
-        """Give the database the orbitals and the record; waits out an outage, as both are safe on disk."""
+    def _report(self, kind: Literal["failed", "released"], claim: Claim, message: str) -> bool:
+        self._watch(Event(kind, claim.id, claim.title, message=message))
+        return False
+
+    def _why_lost(self, claim: Claim) -> str:
+        with suppress(PyMongoError):
+            document = self._database.calculations.find_one({"_id": claim.id}, {"state": 1})
+            if document is not None and document["state"] == "DEFUSED":
+                return "it was cancelled"
+        return "another worker has it"
+
+    # --- delivering -------------------------------------------------------------------------------------------------
+
+    def _deliver(self, claim: Claim, entry: Entry) -> None:
+        """Give the database a result; waits out an outage, as it is safe on disk."""
         until = time.monotonic() + _DELIVERY_SECONDS
         pause = 0.5
         while True:
             try:
-                if record.orbitals is not None:
-                    self._database.put_file(self._orbitals_of(claim.id, record.orbitals.sha256))
-                delivered = self._queue.complete(claim, record)
-            except PyMongoError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(pause)
-                pause = min(2 * pause, 30.0)
+                delivered = deliver(self._database, self._queue, claim, entry)
+            except ConnectionFailure as error:
+                if time.monotonic() > until or self._drain.wait(pause):
+                    raise ServiceError(
+                        f"the database does not answer ({type(error).__name__}); the result of {claim.id} is safe in "
+                        f"{entry.directory}; deliver it with: alkaflow sync"
+                    ) from None
+                pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 break
         if not delivered:
-            raise _ClaimLostError
+            raise ClaimLostError
 
-    def _orbitals_of(self, calculation: str, sha256: str) -> bytes:
-        """The orbital file that an attempt left."""
-        for path in (self._settings.data_dir / "attempts" / calculation).glob(f"*/{ORBITAL_FILE}"):
-            data = path.read_bytes()
-            if sha256_of(data) == sha256:
-                return data
-        raise CalculationError("engine_crashed", f"the orbitals {sha256} of {calculation} are gone")
+    def _finished_earlier(self, claim: Claim) -> Entry | None:
+        """A result that an earlier attempt left on disk when its worker died before delivering it."""
+        for path in sorted((attempts_root(self._settings) / claim.id).glob(f"*/{MANIFEST_FILE}")):
+            with suppress(DamagedError):
+                entry = read_entry(path.parent)
+                if entry is not None and entry.record.id == claim.id:
+                    return entry
+        return None
 
-    # --- the child --------------------------------------------------------------------------------------------------
+    def _compute(self, claim: Claim, directory: Path, heart: Heart) -> Entry:
+        def show(progress: dict[str, Any] | None, seconds: float) -> None:
+            self._watch(Event("progress", claim.id, claim.title, progress, seconds=seconds))
 
-    def _compute(self, claim: Claim, directory: Path, keep_alive: Callable[[], None] | None) -> Record:
-        self._prepare(claim, directory)
-        threads = self._settings.threads or usable_cores()
-        environment = process_environment(os.environ, threads, self._settings.blas_kernel)
-        killed = killed_for_memory()
-        environment |= {"PYSCF_TMPDIR": str(directory / _SCRATCH), "TMPDIR": str(directory / _SCRATCH)}
-        with (directory / _LOG_FILE).open("wb") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "alkaflow.workflows.child", str(directory), str(os.getpid())],
-                env=environment,
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            self._watch_child(child, claim, directory, keep_alive)
-        finally:
-            _end(child)
-            free = _free_disk_mb(directory)
-            shutil.rmtree(directory / _SCRATCH, ignore_errors=True)
-        return self._outcome(child.returncode, claim, directory, killed, free)
-
-    def _prepare(self, claim: Claim, directory: Path) -> None:
-        try:
-            (directory / _SCRATCH).mkdir(mode=0o700, parents=True)
-            free = _free_disk_mb(directory)
-            if free < _FREE_DISK_MB:
-                raise ServiceError(f"{directory} has {free:.0f} MB of disk left; {_FREE_DISK_MB} are needed to go on")
-            checkpoints = checkpoints_of(self._settings, claim.id)
-            checkpoints.mkdir(mode=0o700, exist_ok=True)
-            task = Task(
-                calculation=claim.calculation,
-                positions=claim.positions,
-                threads=self._settings.threads or usable_cores(),
-                memory_mb=self._settings.memory_mb or usable_memory_mb(),
-                guess_level=self._fetch_guess(claim, directory),
-                checkpoints=checkpoints,
-                device=self._settings.device,
-            )
-            write_atomically(directory / TASK_FILE, task.model_dump_json().encode())
-        except OSError as error:
-            raise ServiceError(f"cannot write to {directory}: {error.strerror}") from None
-
-    def _fetch_guess(self, claim: Claim, directory: Path) -> Level | None:
-        """Write the orbitals of the parent beside the task; returns their level, or None where none serve.
-
-        Those of other atoms, another charge or another multiplicity do not.
-        """
-        given = claim.calculation
-        parent = self._database.record(given.parent) if given.parent else None
-        if parent is None or parent.orbitals is None or given.ghosts:
-            return None
-        if (tuple(parent.symbols), parent.charge, parent.multiplicity) != (
-            given.symbols,
-            given.charge,
-            given.multiplicity,
-        ):
-            return None
-        write_atomically(directory / GUESS_FILE, self._database.get_file(parent.orbitals.sha256))
-        return parent.level_of_theory
-
-    def _watch_child(
-        self,
-        child: "subprocess.Popen[bytes]",
-        claim: Claim,
-        directory: Path,
-        keep_alive: Callable[[], None] | None,
-    ) -> None:
-        begin = last_beat = time.monotonic()
-        limit = time_limit(self._settings.time_limit)
-        shown: dict[str, Any] | None = None
-        while child.poll() is None:
-            time.sleep(_POLL_SECONDS)
-            if limit is not None and time.monotonic() - begin > limit.seconds:
-                raise CalculationError("out_of_time", self._ran_out(claim, limit))
-            progress = read_progress(directory)
-            if progress != shown:
-                shown = progress
-                self._watch(Event("progress", claim.id, claim.title, progress, seconds=time.monotonic() - begin))
-            if time.monotonic() - last_beat > _HEARTBEAT_SECONDS:
-                last_beat = time.monotonic()
-                with suppress(PyMongoError):  # an outage of the database stops no computation
-                    if not self._queue.heartbeat(claim, progress):
-                        raise _ClaimLostError
-                    if keep_alive is not None:
-                        keep_alive()
-
-    def _ran_out(self, claim: Claim, limit: TimeLimit) -> str:
-        """What is left of a calculation that had too little time."""
-        checkpoints = checkpoints_of(self._settings, claim.id)
-        stopped = f"stopped after {max(limit.seconds, 0.0):.0f} s, as {limit.reason}"
-        if not saved(checkpoints):
-            return f"{stopped}; it had saved nothing to continue from and needs more time"
-        where = f"its checkpoint is in {checkpoints}"
-        reached = last_geometry(checkpoints, claim.calculation)
-        if reached is not None:
-            where = f"relaxation step {reached.step}, {reached.energy:.6f} Hartree, is in {checkpoints}"
-        return f"{stopped}; {where}; the same command continues from there"
-
-    def _outcome(self, code: int, claim: Claim, directory: Path, killed: int | None, free: float) -> Record:
-        """Turn what the child left into a record or a CalculationError.
-
-        Parameters
-        ----------
-        code
-            Its exit code.
-        claim, directory
-            What it computed, and where.
-        killed
-            What `killed_for_memory` said before it began.
-        free
-            Disk left when it ended [MB].
-        """
-        if code == 0:
-            return self._read_record(directory, claim.id)
-        with suppress(OSError, ValueError, KeyError):
-            failure = json.loads((directory / FAILURE_FILE).read_text(encoding="utf-8"))
-            outcome, message = str(failure["outcome"]), str(failure["message"])
-            if outcome == "engine_crashed":
-                message += f"; its log: {directory / _LOG_FILE}"
-            raise CalculationError(outcome, message)
-        log = f"its log: {directory / _LOG_FILE}"
-        what = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
-        ended = f"the computing process ended with {what}"
-        if free < _FULL_DISK_MB:
-            raise CalculationError("disk_full", f"{ended} when {directory} had {free:.1f} MB of disk left; {log}")
-        if code == -signal.SIGKILL:
-            now = killed_for_memory()
-            if now is None or killed is None:
-                raise CalculationError("out_of_memory", f"{ended}, most likely for lack of memory; {log}")
-            if now > killed:
-                raise CalculationError("out_of_memory", f"{ended}: the kernel found no more memory for it; {log}")
-        raise CalculationError("engine_crashed", f"{ended}; {log}")
-
-    def _read_record(self, directory: Path, calculation: str) -> Record:
-        """Read a whole record, its orbital file checked."""
-        try:
-            record = Record.model_validate_json((directory / RECORD_FILE).read_bytes())
-        except (OSError, ValidationError) as error:
-            raise CalculationError("engine_crashed", f"{directory / RECORD_FILE} is not a record: {error}") from None
-        if record.id != calculation:
-            raise CalculationError("engine_crashed", f"{directory / RECORD_FILE} belongs to {record.id}")
-        if record.orbitals is not None and not _holds(directory / ORBITAL_FILE, record.orbitals.sha256):
-            raise CalculationError("engine_crashed", f"{directory / ORBITAL_FILE} is damaged")
-        return record
+        return self._supervisor.compute(claim, directory, heart, show)
 
     # --- directories ------------------------------------------------------------------------------------------------
 
     def _directory(self, claim: Claim) -> Path:
         """A fresh directory for each attempt."""
-        return self._settings.data_dir / "attempts" / claim.id / f"{claim.attempt:03d}-{claim.token[:8]}"
-
-    def _finished_earlier(self, claim: Claim) -> Record | None:
-        """A result that an earlier attempt left on disk when its worker died before delivering it."""
-        for path in sorted((self._settings.data_dir / "attempts" / claim.id).glob(f"*/{RECORD_FILE}")):
-            with suppress(CalculationError, OSError):
-                return self._read_record(path.parent, claim.id)
-        return None
+        return attempts_root(self._settings) / claim.id / f"{claim.attempt:03d}-{claim.token[:8]}"
 
     def _tidy(self, calculation: str) -> None:
         """Remove what the database holds now; logs that say something stay."""
-        root = self._settings.data_dir / "attempts" / calculation
-        shutil.rmtree(root / _CHECKPOINTS, ignore_errors=True)
+        root = attempts_root(self._settings) / calculation
+        shutil.rmtree(root / CHECKPOINTS, ignore_errors=True)
         for directory in root.glob("*"):
-            for name in (RECORD_FILE, ORBITAL_FILE, GUESS_FILE, TASK_FILE, PROGRESS_FILE):
+            for name in (MANIFEST_FILE, RECORD_FILE, ORBITAL_FILE, GUESS_FILE, TASK_FILE, PROGRESS_FILE):
                 (directory / name).unlink(missing_ok=True)
-            log = directory / _LOG_FILE
+            log = directory / LOG_FILE
             if log.exists() and log.stat().st_size == 0:
                 log.unlink()
-            shutil.rmtree(directory / _SCRATCH, ignore_errors=True)
+            shutil.rmtree(directory / SCRATCH, ignore_errors=True)
             with suppress(OSError):
                 directory.rmdir()
         with suppress(OSError):
             root.rmdir()
 
 
-def checkpoints_of(settings: Settings, calculation: str) -> Path:
-    """Where the checkpoints of a calculation are on this host; they outlive its attempts, not its success."""
-    return settings.data_dir / "attempts" / calculation / _CHECKPOINTS
+def _time_for_one(limit: TimeLimit | None, whole: TimeLimit | None) -> float | None:
+    """How long a calculation may take that is begun now [s]; None without a limit.
 
-
-def _free_disk_mb(directory: Path) -> float:
-    """Disk left where a directory is [MB]."""
-    return shutil.disk_usage(directory).free / 1e6
-
-
-def _holds(path: Path, sha256: str) -> bool:
-    """Whether a file is there with that hash."""
-    try:
-        return sha256_of(path.read_bytes()) == sha256
-    except OSError:
-        return False
+    In the first half of a job anything may begin: what is too long for any job goes on in the next one.
+    """
+    if limit is None or whole is None or limit.seconds > _PART_OF_A_JOB * whole.seconds:
+        return None
+    return limit.seconds
 
 
 def run_one(calculation: str) -> None:
@@ -399,14 +300,3 @@ def run_one(calculation: str) -> None:
             raise CalculationError("engine_crashed", f"calculation {calculation} is not free to be claimed")
         if not Worker(database, settings).execute(claim):
             raise CalculationError("engine_crashed", f"calculation {calculation} failed; alkaflow status says why")
-
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Make sure a child is gone."""
-    if child.poll() is None:
-        child.terminate()
-        try:
-            child.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()

@@ -8,7 +8,7 @@ falls back to the previous generation; a checkpoint of another calculation is no
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +107,9 @@ def save(directory: Path, checkpoint: Checkpoint, name: str = "state") -> None:
         os.close(descriptor)
 
 
-def load(directory: Path, fingerprint: str, name: str = "state") -> Loaded:
+def load(
+    directory: Path, fingerprint: str, name: str = "state", unfit: Callable[[Checkpoint], str | None] = lambda _: None
+) -> Loaded:
     """Return the newest checkpoint that is whole and belongs to a calculation; never raises for what files hold.
 
     Parameters
@@ -118,6 +120,8 @@ def load(directory: Path, fingerprint: str, name: str = "state") -> Loaded:
         Of the calculation; a checkpoint with another one is not used.
     name
         As given to `save`.
+    unfit
+        Says why a whole checkpoint of the calculation is of no use, or None.
     """
     notes: list[str] = []
     for path in generations(directory, name):
@@ -128,9 +132,10 @@ def load(directory: Path, fingerprint: str, name: str = "state") -> Loaded:
         except (OSError, ValueError) as error:
             notes.append(f"checkpoint {path} is not used: {error}")
             continue
-        if checkpoint.fingerprint == fingerprint:
+        reason = "it belongs to another calculation" if checkpoint.fingerprint != fingerprint else unfit(checkpoint)
+        if reason is None:
             return Loaded(checkpoint, notes)
-        notes.append(f"checkpoint {path} is not used: it belongs to another calculation")
+        notes.append(f"checkpoint {path} is not used: {reason}")
     return Loaded(None, notes)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from alkaflow.errors import CalculationError, ServiceError
 from alkaflow.structures import FloatArray
-from alkaflow.workflows.ladder import adopt_orbitals, converge
+from alkaflow.workflows import interrupt
+from alkaflow.workflows.ladder import Keep, adopt_orbitals, converge
 
 Device = Literal["cpu", "gpu"]
 Watch = Callable[[dict[str, Any]], None]
@@ -112,9 +113,11 @@ class Cpu:
     name: Device = "cpu"
     sentinel: Sentinel | None = None
 
-    def converge(self, mean_field: Any, density: Any, watch: Watch | None) -> list[dict[str, Any]]:
+    def converge(
+        self, mean_field: Any, density: Any, watch: Watch | None, keep: Keep | None = None
+    ) -> list[dict[str, Any]]:
         """Converge an SCF as `ladder.converge` does; returns the corrections that were needed."""
-        return converge(mean_field, density, watch)
+        return converge(mean_field, density, watch, keep=keep)
 
     def gradient(self, mean_field: Any, grid_response: bool = False) -> FloatArray:
         """Gradient [Hartree/bohr] of a converged object, shape=(n_atoms, 3)."""
@@ -138,7 +141,9 @@ class Gpu(Cpu):
         require_gpu()
         self.sentinel = run_sentinel()
 
-    def converge(self, mean_field: Any, density: Any, watch: Watch | None) -> list[dict[str, Any]]:
+    def converge(
+        self, mean_field: Any, density: Any, watch: Watch | None, keep: Keep | None = None
+    ) -> list[dict[str, Any]]:
         """Converge by DIIS on the GPU, confirm it by one Fock matrix of the CPU; the CPU goes on where that fails.
 
         Raises
@@ -148,8 +153,15 @@ class Gpu(Cpu):
         """
         import cupy
 
+        def after_cycle(state: dict[str, Any]) -> None:
+            if watch is not None:
+                watch(state)
+            if keep is not None:
+                keep(state, [])
+            interrupt.check()
+
         accelerated = on_gpu(mean_field)
-        accelerated.callback = watch
+        accelerated.callback = after_cycle
         try:
             accelerated.kernel(dm0=mean_field.get_init_guess() if density is None else density)
         except cupy.cuda.memory.OutOfMemoryError as error:
@@ -158,7 +170,7 @@ class Gpu(Cpu):
         adopt_orbitals(mean_field, coefficients, occupations, float(accelerated.e_tot), watch)
         if accelerated.converged and mean_field.converged:
             return []
-        return converge(mean_field, mean_field.make_rdm1(), watch)
+        return converge(mean_field, mean_field.make_rdm1(), watch, keep=keep)
 
     def gradient(self, mean_field: Any, grid_response: bool = False) -> FloatArray:
         """Gradient [Hartree/bohr] of a converged PySCF object, by its copy on the GPU."""

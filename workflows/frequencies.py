@@ -19,10 +19,12 @@ from alkaflow.levels import Grid, KohnSham
 from alkaflow.records import Vibrations
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.units import BOHR_ANGSTROM
+from alkaflow.workflows import interrupt
 from alkaflow.workflows.checkpoint import Checkpoint, load, save
 from alkaflow.workflows.guess import Guess
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import ScfResult, run_scf
+from alkaflow.workflows.scf_checkpoint import ScfKeeper
 from alkaflow.workflows.surface import Evaluate, KohnShamGradient
 from alkaflow.workflows.vibrations import Frequencies, Method, harmonic_analysis
 
@@ -63,7 +65,8 @@ def find_vibrations(
         As `run_frequencies`.
     """
     tight = _tightened(level)
-    scf = run_scf(structure, tight, max_memory_mb, progress, guess)
+    keeper = ScfKeeper(directory, fingerprint)
+    scf = run_scf(structure, tight, max_memory_mb, progress, guess, keeper=keeper)
     found = run_frequencies(structure, tight, max_memory_mb, progress, directory, fingerprint, orbitals=scf.orbitals)
     return replace(scf, orbitals=scf.orbitals | {"hessian": found.hessian}), found.as_part(), found.notes
 
@@ -169,7 +172,8 @@ def analytic_hessian(
     found = surface(structure.positions / BOHR_ANGSTROM, orbitals)
     if not hasattr(surface.mean_field, "Hessian"):
         raise NotImplementedError(type(surface.mean_field).__name__)
-    blocks = np.asarray(surface.mean_field.Hessian().kernel(), dtype=float)
+    with interrupt.at_once():
+        blocks = np.asarray(surface.mean_field.Hessian().kernel(), dtype=float)
     size = 3 * len(structure)
     return blocks.transpose(0, 2, 1, 3).reshape(size, size), found.gradient
 
@@ -220,6 +224,7 @@ def hessian_by_differences(
             raise CalculationError("engine_crashed", f"the gradient of displacement {number} is not finite")
         guess = guess if number else found.guess
         done.add(found.gradient, guess or {})
+        interrupt.check()
         progress.report("displaced gradient", number, found.energy, of=len(done.displacements) - 1)
     flat = np.array(done.gradients).reshape(len(done.gradients), -1)
     hessian = (flat[1::2] - flat[2::2]) / (2 * step)

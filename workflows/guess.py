@@ -14,17 +14,25 @@ and ``beta``."""
 
 def occupied_orbitals(mean_field: Any) -> dict[str, FloatArray]:
     """Coefficients, energies [Hartree] and occupations of the occupied orbitals, by spin, as a record keeps them."""
-    found = (mean_field.mo_coeff, mean_field.mo_energy, mean_field.mo_occ)
-    if np.ndim(mean_field.mo_occ) == 1:
-        spins = [("restricted", *found)]
-    else:
-        spins = [(spin, *values) for spin, *values in zip(("alpha", "beta"), *found, strict=True)]
+    return filled_orbitals(mean_field.mo_coeff, mean_field.mo_occ, mean_field.mo_energy)
+
+
+def filled_orbitals(coefficients: Any, occupations: Any, energies: Any = None) -> dict[str, FloatArray]:
+    """Coefficients and occupations of the occupied orbitals by spin, with their energies [Hartree] where given.
+
+    Parameters
+    ----------
+    coefficients, occupations, energies
+        Of all orbitals, shape=(n, n_orbitals) and (n_orbitals,), or of both spins with 2 before.
+    """
+    found = {"coefficients": coefficients, "energies": energies, "occupations": occupations}
+    restricted = np.ndim(occupations) == 1
     arrays: dict[str, FloatArray] = {}
-    for spin, coefficients, energies, occupations in spins:
-        filled = np.asarray(occupations) > 0
-        arrays[f"coefficients_{spin}"] = np.asarray(coefficients)[:, filled]
-        arrays[f"energies_{spin}"] = np.asarray(energies)[filled]
-        arrays[f"occupations_{spin}"] = np.asarray(occupations)[filled]
+    for number, spin in enumerate(("restricted",) if restricted else ("alpha", "beta")):
+        filled = np.asarray(occupations if restricted else occupations[number]) > 0
+        for name, values in found.items():
+            if values is not None:
+                arrays[f"{name}_{spin}"] = np.asarray(values if restricted else values[number])[..., filled]
     return arrays
 
 

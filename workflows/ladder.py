@@ -14,10 +14,14 @@ import numpy as np
 
 from alkaflow.errors import AlkaflowError, CalculationError
 from alkaflow.structures import FloatArray
+from alkaflow.workflows import interrupt
 from alkaflow.workflows.basis import load_basis
 
 Watch = Callable[[dict[str, Any]], None]
 """Called after every cycle with PySCF's state: e_tot, last_hf_e, norm_gorb, mo_coeff, mo_occ."""
+
+Keep = Callable[[dict[str, Any], list[dict[str, Any]]], None]
+"""Called after every cycle whose orbitals an SCF could begin with, with PySCF's state and the corrections so far."""
 
 _LOOSER_ENERGY, _LOOSER_GRADIENT = 100.0, 10.0  # a help ends at these multiples of the level's thresholds
 _EXTRA_ENERGY, _EXTRA_GRADIENT = 10.0, 3.0  # PySCF's own allowance after its last diagonalisation
@@ -68,9 +72,15 @@ RUNGS: tuple[Rung, ...] = (
 
 
 def converge(
-    mean_field: Any, density: Any = None, watch: Watch | None = None, rungs: Sequence[Rung] = RUNGS
+    mean_field: Any,
+    density: Any = None,
+    watch: Watch | None = None,
+    rungs: Sequence[Rung] = RUNGS,
+    keep: Keep | None = None,
 ) -> list[dict[str, Any]]:
     """Converge the SCF of a PySCF RKS or UKS object, density fitted or not, to the thresholds that it carries.
+
+    Every cycle is a safe point to stop at: see `interrupt`.
 
     Parameters
     ----------
@@ -82,6 +92,8 @@ def converge(
         Called after every cycle; without it the object's own callback is. A smaller basis is not shown to it.
     rungs
         What to try where plain DIIS fails.
+    keep
+        Saves orbitals; those of a smaller basis or with smeared occupations are not shown to it.
 
     Returns
     -------
@@ -96,9 +108,9 @@ def converge(
     """
     if density is not None and not np.isfinite(density).all():
         raise CalculationError("engine_crashed", "the density to start from is not finite")
-    log = _Log(watch if watch is not None else mean_field.callback)
-    reason = _diis(mean_field, density, log)
     corrections: list[dict[str, Any]] = []
+    log = _Log(watch if watch is not None else mean_field.callback, keep, corrections)
+    reason = _diis(mean_field, density, log)
     failures = [f"DIIS ({reason})"]
     for rung in rungs:
         if reason is None:
@@ -143,8 +155,11 @@ def converge_second_order(mean_field: Any, coefficients: Any, occupations: Any, 
 class _Log:
     """What the cycles of all attempts showed."""
 
-    def __init__(self, watch: Watch | None) -> None:
-        self._watch = watch
+    def __init__(
+        self, watch: Watch | None, keep: Keep | None = None, corrections: list[dict[str, Any]] | None = None
+    ) -> None:
+        self._watch, self._keep = watch, keep
+        self._corrections = [] if corrections is None else corrections
         self.cycles = 0
         self.change = float("nan")
         self.energies: list[float] = []
@@ -158,7 +173,7 @@ class _Log:
         self.energies, self.gradients = [], []
 
     def __call__(self, state: dict[str, Any], whole: bool = True, shown: bool = True) -> None:
-        """Note a cycle.
+        """Note a cycle; stop where that was asked for.
 
         Parameters
         ----------
@@ -181,6 +196,9 @@ class _Log:
             self._best = (energy, state["mo_coeff"], state["mo_occ"])
         if shown and self._watch is not None:
             self._watch(state)
+        if whole and self._keep is not None:
+            self._keep(state, self._corrections)
+        interrupt.check()
 
     def orbitals(self, mean_field: Any) -> tuple[Any, Any]:
         """Coefficients and occupations of lowest energy among all cycles."""

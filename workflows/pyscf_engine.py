@@ -5,7 +5,7 @@ Geometry goes in as floats, never as text; PySCF's own checkpoint file is off; e
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from alkaflow.workflows.basis import basis_hash, check_level, element_basis, val
 from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals, unusable
 from alkaflow.workflows.progress import Progress
+from alkaflow.workflows.scf_checkpoint import Resumed, ScfKeeper, Situation
 from alkaflow.workflows.stability import Stability, stabilise
 
 # PySCF's summary -> our names; these parts add up to the energy.
@@ -41,6 +42,7 @@ class ScfResult:
     """What a converged SCF gives. Energies in Hartree; orbitals with shape=(spins, n_functions, n_occupied).
 
     Charges and spins of ghost atoms, in atom order with the others, are those of the electrons in their functions.
+    ``continued`` is the number of cycles of earlier attempts, which the convergence does not count.
     """
 
     energy: float
@@ -56,6 +58,7 @@ class ScfResult:
     warnings: list[str]
     seconds: dict[str, float]
     stability: Stability | None = None
+    continued: int = 0
 
 
 def build_molecule(
@@ -197,6 +200,7 @@ def run_scf(
     charge: int | None = None,
     multiplicity: int | None = None,
     device: Cpu = CPU,
+    keeper: ScfKeeper | None = None,
 ) -> ScfResult:
     """Converge the SCF and evaluate what a record holds.
 
@@ -217,6 +221,10 @@ def run_scf(
         orbitals of either spin is computed unrestricted, so that its symmetry may stay broken.
     ghosts, charge, multiplicity
         As for `build_molecule`.
+    device
+        Where SCF cycles are computed.
+    keeper
+        Saves the orbitals on the way; what an earlier attempt saved is gone on with, instead of the guess.
 
     Raises
     ------
@@ -228,46 +236,66 @@ def run_scf(
     begin = time.monotonic()
     molecule = build_molecule(structure, level, max_memory_mb, ghosts, charge, multiplicity)
     warnings = unusable(guess, molecule)
-    start = None if warnings else guess
+    before = keeper.begin(molecule) if keeper else Resumed()
+    start = before.orbitals or (None if warnings else guess)
     mean_field = build_mean_field(molecule, level, unrestricted=start is not None and "coefficients_alpha" in start)
     watch = _Watch(progress)
-    mean_field, corrections, stability = _converge_on_grids(mean_field, level, start, watch, device)
+    mean_field, reached = _converge_on_grids(mean_field, level, start, watch, device, keeper, before.situation)
     converged = time.monotonic()
-    result = _describe(mean_field, watch, corrections, stability, warnings)
+    result = replace(_describe(mean_field, watch, reached, warnings + before.notes), continued=before.cycles)
     result.seconds.update(scf=converged - begin, properties=time.monotonic() - converged)
     return result
 
 
 def _converge_on_grids(
-    mean_field: Any, level: KohnSham, guess: Guess | None, watch: "_Watch", device: Cpu
-) -> tuple[Any, list[dict[str, Any]], Stability | None]:
-    """Converge on one grid after the other; the object, the corrections that were needed, and its stability."""
-    corrections: list[dict[str, Any]] = []
-    stability = None
+    mean_field: Any,
+    level: KohnSham,
+    guess: Guess | None,
+    watch: "_Watch",
+    device: Cpu,
+    keeper: ScfKeeper | None,
+    reached: Situation,
+) -> tuple[Any, Situation]:
+    """Converge on one grid after the other, from where an earlier attempt was; the object, and how it came there."""
     density = density_of(mean_field, guess) if guess else None
-    for grid in ([level.scf_grid] if level.scf_grid is not None else []) + [level.grid]:
-        set_grid(mean_field, grid)
+    grids = ([level.scf_grid] if level.scf_grid is not None else []) + [level.grid]
+    for stage in range(min(reached.stage, len(grids) - 1), len(grids)):
+        reached = replace(reached, stage=stage)
+        if keeper is not None:
+            keeper.know(reached)
+        set_grid(mean_field, grids[stage])
         try:
-            needed = device.converge(mean_field, density, watch)
+            needed = device.converge(mean_field, density, watch, keeper)
         except CalculationError as error:
             raise CalculationError(error.outcome, f"{level}: {error}") from error
-        corrections += needed
-        if needed or (level.stability and stability is None):
-            mean_field, found = stabilise(mean_field, break_symmetry=bool(level.stability))
-            stability = found.after(stability) if stability else found
+        reached = replace(reached, corrections=reached.corrections + needed)
+        if len(reached.corrections) > reached.tested or (level.stability and reached.stability is None):
+            mean_field, reached = _made_stable(mean_field, level, reached, keeper)
         density = mean_field.make_rdm1()
-    return mean_field, corrections, stability
+    return mean_field, reached
 
 
-def _describe(
-    mean_field: Any,
-    watch: "_Watch",
-    corrections: list[dict[str, Any]],
-    stability: Stability | None,
-    warnings: list[str],
-) -> ScfResult:
+def _made_stable(
+    mean_field: Any, level: KohnSham, reached: Situation, keeper: ScfKeeper | None
+) -> tuple[Any, Situation]:
+    """Leave the solution where it is unstable; saved before, as that may take long, and after."""
+    if keeper is not None:
+        keeper.know(reached)
+        keeper.save(mean_field)
+    mean_field, found = stabilise(mean_field, break_symmetry=bool(level.stability))
+    if reached.stability is not None:
+        found = found.after(reached.stability)
+    reached = replace(reached, tested=len(reached.corrections), stability=found)
+    if keeper is not None:
+        keeper.know(reached)
+        keeper.save(mean_field)
+    return mean_field, reached
+
+
+def _describe(mean_field: Any, watch: "_Watch", reached: Situation, warnings: list[str]) -> ScfResult:
     """What a record holds of a converged object."""
     molecule, density = mean_field.mol, mean_field.make_rdm1()
+    stability = reached.stability
     energy = float(mean_field.e_tot)
     _require_finite(energy)
     spin_square = float(mean_field.spin_square()[0]) if np.ndim(mean_field.mo_occ) == 2 else 0.0
@@ -285,7 +313,7 @@ def _describe(
             energy_change=watch.energy_change,
             orbital_gradient=watch.orbital_gradient,
             grid_electrons=_grid_electrons(mean_field, density),
-            corrections=corrections,
+            corrections=reached.corrections,
             stability=asdict(stability) if stability else None,
         ),
         orbitals=occupied_orbitals(mean_field),

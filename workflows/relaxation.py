@@ -27,11 +27,13 @@ from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.structures.symmetry import Operation, symmetrise
 from alkaflow.units import BOHR_ANGSTROM
+from alkaflow.workflows import interrupt
 from alkaflow.workflows.checkpoint import RELAXATION, Checkpoint, load, save
 from alkaflow.workflows.constraints import agreeing, constraint_text
 from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.guess import Guess, unusable
 from alkaflow.workflows.progress import Progress
+from alkaflow.workflows.scf_checkpoint import ScfKeeper
 from alkaflow.workflows.stability import Stability, check_stability
 from alkaflow.workflows.surface import Evaluate, Evaluation, KohnShamGradient
 
@@ -109,6 +111,8 @@ class RelaxResult:
         About checkpoints that could not be used.
     stability
         Of the SCF solution at the final positions, where the level asks for it.
+    continued
+        SCF cycles of an earlier attempt, at the geometry after the resumed ones.
     """
 
     positions: FloatArray
@@ -123,6 +127,7 @@ class RelaxResult:
     resumed: int
     notes: list[str]
     stability: Stability | None = None
+    continued: int = 0
 
 
 def relax(
@@ -339,6 +344,7 @@ class _History:
         if number == len(self.energies):
             self._compute(positions)
             self._save()
+            interrupt.check()
         self._answered = number + 1
         if number > 0:
             self.judge(positions, converged=False)
@@ -409,6 +415,7 @@ def run_relaxation(
     grid_response: bool = False,
     guess: Guess | None = None,
     device: Cpu = CPU,
+    keeper: ScfKeeper | None = None,
 ) -> RelaxResult:
     """Relax at a Kohn-Sham level, on the grid ``level.scf_grid`` or else ``level.grid``; see `relax`.
 
@@ -427,6 +434,8 @@ def run_relaxation(
         Occupied orbitals in this level's basis to begin with.
     device
         Where SCF cycles and gradients are computed.
+    keeper
+        Saves the orbitals of every SCF on the way.
 
     Raises
     ------
@@ -441,6 +450,7 @@ def run_relaxation(
         grid_response=grid_response,
         stabilised=bool(level.stability),
         device=device,
+        keeper=keeper,
     )
     notes = unusable(guess, surface.mean_field.mol)
     result = relax(
@@ -456,11 +466,12 @@ def run_relaxation(
         judge=judge,
         guess=None if notes else guess,
     )
-    result = replace(result, notes=notes + result.notes)
-    if not level.stability:
-        return result
-    surface.converge(result.positions / BOHR_ANGSTROM, result.guess or None)
-    return replace(result, stability=check_stability(surface.mean_field))
+    stability = None
+    if level.stability:
+        surface.converge(result.positions / BOHR_ANGSTROM, result.guess or None)
+        stability = check_stability(surface.mean_field)
+    notes += result.notes + surface.notes
+    return replace(result, notes=notes, continued=surface.continued, stability=stability)
 
 
 def largest(gradient: FloatArray) -> float:

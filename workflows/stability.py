@@ -14,6 +14,7 @@ import numpy as np
 
 from alkaflow.errors import CalculationError
 from alkaflow.structures import FloatArray
+from alkaflow.workflows import interrupt
 from alkaflow.workflows.ladder import adopt_orbitals, converge_second_order
 from alkaflow.workflows.ladder import converge as converge_scf
 
@@ -263,12 +264,17 @@ def _towards_different_spins(clean: Any, fock: FloatArray) -> tuple[Callable[[Fl
 def _lowest(product: Callable[[FloatArray], FloatArray], diagonal: FloatArray) -> tuple[float, FloatArray, bool]:
     """Lowest eigenvalue and vector of a symmetric matrix given as a product; whether they converged.
 
-    Starts from the lowest excitations and, so that no symmetry is left out, from one vector with a part of each.
+    Starts from the lowest excitations and, so that no symmetry is left out, from one vector with a part of each. Every
+    product is a safe point to stop at.
     """
     from pyscf import lib
 
     starts = [np.eye(1, diagonal.size, int(k))[0] for k in np.argsort(diagonal)[:_ROOTS]]
     starts.append(1.0 / np.maximum(diagonal, 0.05))
+
+    def stoppable(vector: FloatArray) -> FloatArray:
+        interrupt.check()
+        return product(vector)
 
     def precondition(residual: FloatArray, value: float, _: FloatArray) -> FloatArray:
         difference = diagonal - value
@@ -276,7 +282,7 @@ def _lowest(product: Callable[[FloatArray], FloatArray], diagonal: FloatArray) -
         return residual / difference
 
     done, values, vectors = lib.davidson1(
-        lambda xs: [product(x) for x in xs],
+        lambda xs: [stoppable(x) for x in xs],
         starts,
         precondition,
         tol=_ACCURACY * 1e-2,

@@ -21,6 +21,7 @@ from alkaflow.calculations import Fragment
 from alkaflow.errors import BadInputError, CalculationError
 from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
+from alkaflow.workflows import interrupt
 from alkaflow.workflows.exchanges import Orbitals, Representation, electrons_up, holes_down, pairs_up
 from alkaflow.workflows.ladder import RUNGS, converge
 from alkaflow.workflows.orbital_symmetry import reflections_and_turns, representations
@@ -194,6 +195,7 @@ class _Search:
         self._found[label] = self.states[before:]
         if self._keep is not None:
             self._keep(self._found)
+        interrupt.check()
 
     def guesses(self) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Densities to start from with shape=(2, n, n), not computed yet: PySCF's, and those of fragments."""
@@ -257,6 +259,7 @@ class _Search:
         mean_field = build_mean_field(molecule, self._level, True)
         set_grid(mean_field, self._level.grid)
         mean_field.conv_tol, mean_field.conv_tol_grad, mean_field.max_cycle = _FRAGMENT_SCF
+        mean_field.callback = _stoppable
         try:
             mean_field.kernel()
         except (np.linalg.LinAlgError, ValueError) as error:
@@ -316,7 +319,7 @@ class _Search:
 
         held = addons.mom_occ(self._unrestricted.copy(), coefficients, occupations)
         held.conv_tol, held.conv_tol_grad, held.max_cycle = _HELD_SCF
-        held.level_shift = _HELD_SHIFT
+        held.level_shift, held.callback = _HELD_SHIFT, _stoppable
         try:
             held.kernel(held.make_rdm1(coefficients, occupations))
         except (np.linalg.LinAlgError, ValueError):  # one start less
@@ -409,6 +412,11 @@ class _Search:
             < _SAME_DENSITY
             for order in orders
         )
+
+
+def _stoppable(_: dict[str, Any]) -> None:
+    """After a cycle of an SCF that `ladder` does not see."""
+    interrupt.check()
 
 
 def _charged(fragment: Fragment, charge: int, multiplicity: int) -> Fragment:

@@ -17,6 +17,7 @@ from alkaflow.errors import CalculationError
 from alkaflow.files import sha256_of, write_atomically
 from alkaflow.levels import KohnSham, Xtb
 from alkaflow.records import Convergence, FileReference, Provenance, Record, formula_of
+from alkaflow.workflows import interrupt
 from alkaflow.workflows.task import GUESS_FILE, ORBITAL_FILE, Task
 
 if TYPE_CHECKING:
@@ -31,7 +32,13 @@ _PACKAGES = ("alkaflow", "numpy", "scipy", "ase", "pyscf", "pyscf-dispersion", "
 
 
 def run_task(task: Task, directory: Path) -> Record:
-    """Compute and describe the result; the orbitals go to a file of their own in ``directory``."""
+    """Compute and describe the result; the orbitals go to a file of their own in ``directory``.
+
+    Raises
+    ------
+    Interrupted
+        This process was asked to stop; what it had reached is saved where it can go on from there.
+    """
     import numpy as np
 
     from alkaflow.structures import Structure
@@ -58,6 +65,7 @@ def run_task(task: Task, directory: Path) -> Record:
     }
     begin = time.monotonic()
     device = None
+    interrupt.check()
     if isinstance(given.level, Xtb):
         found = _run_xtb(structure, given, progress)
     elif given.step == "frequencies":
@@ -69,7 +77,8 @@ def run_task(task: Task, directory: Path) -> Record:
         run = _run_relaxation if given.step == "relax" and len(structure) > 1 else _run_scf
         found = run(structure, task, progress, directory, device)
     seconds = {"total": time.monotonic() - begin, **found.pop("seconds", {})}
-    return Record.model_validate(common | found | {"provenance": _provenance(task, seconds, device)})
+    continued = {what: count for what, count in found.pop("continued", {}).items() if count}
+    return Record.model_validate(common | found | {"provenance": _provenance(task, seconds, continued, device)})
 
 
 def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str, Any]:
@@ -101,6 +110,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
     from alkaflow.workflows.drift import SameCompound
     from alkaflow.workflows.pyscf_engine import build_molecule
     from alkaflow.workflows.relaxation import DEFAULT_MAX_STEPS, THRESHOLDS, run_relaxation
+    from alkaflow.workflows.scf_checkpoint import ScfKeeper
 
     given = task.calculation
     level = given.level
@@ -108,13 +118,14 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
         raise TypeError(level)
     parts = given.fragments or ()
     start = _start(structure, level, task, progress, directory)
+    checkpoints, fingerprint = task.checkpoints or directory, fingerprint_of(given)
     result = run_relaxation(
         structure,
         level,
         task.memory_mb,
         progress,
-        task.checkpoints or directory,
-        fingerprint_of(given),
+        checkpoints,
+        fingerprint,
         thresholds=THRESHOLDS[level.convergence or "gau"],
         max_steps=level.max_steps or DEFAULT_MAX_STEPS,
         constraints=given.constraints or (),
@@ -122,6 +133,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
         judge=SameCompound(structure, parts if len(parts) > 1 else ()),
         guess=start.guess,
         device=device,
+        keeper=ScfKeeper(checkpoints, fingerprint, moving=True),
     )
     molecule = build_molecule(structure, level, task.memory_mb)
     return {
@@ -142,6 +154,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
         "states": start.states,
         "warnings": start.notes + result.notes + judge_stability(level, result.stability),
         "seconds": start.seconds,
+        "continued": {"gradients": result.resumed, "scf_cycles": result.continued},
     }
 
 
@@ -189,7 +202,9 @@ def _guess(structure: Any, level: KohnSham, task: Task, directory: Path) -> dict
 
 
 def _run_scf(structure: Any, task: Task, progress: Any, directory: Path, device: "Cpu") -> dict[str, Any]:
+    from alkaflow.workflows.checkpoint import fingerprint_of
     from alkaflow.workflows.pyscf_engine import run_scf
+    from alkaflow.workflows.scf_checkpoint import ScfKeeper
 
     given = task.calculation
     level = given.level
@@ -206,6 +221,7 @@ def _run_scf(structure: Any, task: Task, progress: Any, directory: Path, device:
         charge=given.charge,
         multiplicity=given.multiplicity,
         device=device,
+        keeper=ScfKeeper(task.checkpoints or directory, fingerprint_of(given)),
     )
     fields = _described(structure, level, result, directory)
     notes = start.notes
@@ -260,6 +276,7 @@ def _described(structure: Any, level: KohnSham, result: "ScfResult", directory: 
         "orbitals": _write_orbitals(result.orbitals, directory),
         "warnings": result.warnings + judge_stability(level, result.stability),
         "seconds": result.seconds,
+        "continued": {"scf_cycles": result.continued},
     }
 
 
@@ -296,14 +313,14 @@ def _write_orbitals(orbitals: dict[str, Any], directory: Path) -> FileReference:
     import numpy as np
 
     buffer = io.BytesIO()
-    np.savez(buffer, **orbitals)
+    np.savez_compressed(buffer, **orbitals)
     data = buffer.getvalue()
     write_atomically(directory / ORBITAL_FILE, data)
     kind = HESSIAN_FORMAT if "hessian" in orbitals else ORBITAL_FORMAT
     return FileReference(sha256=sha256_of(data), bytes=len(data), format=kind)
 
 
-def _provenance(task: Task, seconds: dict[str, float], device: "Cpu | None") -> Provenance:
+def _provenance(task: Task, seconds: dict[str, float], continued: dict[str, int], device: "Cpu | None") -> Provenance:
     from alkaflow.workflows.blas import cpu_model, loaded_blas
 
     return Provenance(
@@ -315,6 +332,7 @@ def _provenance(task: Task, seconds: dict[str, float], device: "Cpu | None") -> 
         cpu=cpu_model(),
         peak_memory_mb=round(peak_memory_mb(), 1),
         seconds={part: round(value, 3) for part, value in seconds.items()},
+        continued=continued or None,
         finished=datetime.now(UTC),
     )
 

@@ -1,7 +1,7 @@
 """Energies and gradients of one molecule at many geometries. Imported only by the process that computes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,12 @@ import numpy as np
 from alkaflow.errors import CalculationError
 from alkaflow.levels import Grid, KohnSham
 from alkaflow.structures import FloatArray, Structure
+from alkaflow.workflows import interrupt
 from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.scf_checkpoint import ScfKeeper, Situation
 from alkaflow.workflows.stability import stabilise
 
 
@@ -60,6 +62,9 @@ class KohnShamGradient:
         Whether the first solution is tested and left for a lower one where it is unstable.
     device
         Where SCF cycles and gradients are computed.
+    keeper
+        Saves the orbitals of every SCF on the way. What an earlier attempt saved is gone on with where it belongs to
+        the first geometry that is asked for, instead of the guess.
 
     Attributes
     ----------
@@ -67,6 +72,10 @@ class KohnShamGradient:
         PySCF's, at the last geometry.
     cycles
         Of the last SCF.
+    continued
+        Cycles of an earlier attempt that the first SCF went on from.
+    notes
+        About checkpoints that could not be used.
     """
 
     def __init__(
@@ -80,8 +89,11 @@ class KohnShamGradient:
         grid_response: bool = False,
         stabilised: bool = False,
         device: Cpu = CPU,
+        keeper: ScfKeeper | None = None,
     ) -> None:
-        self._device = device
+        self._device, self._keeper, self._begun = device, keeper, False
+        self.continued = 0
+        self.notes: list[str] = []
         self._structure, self._level, self._max_memory_mb = structure, level, max_memory_mb
         self._progress, self._grid_response, self._unstabilised = progress, grid_response, stabilised
         self._grid = next(g for g in (grid, level.scf_grid, level.grid) if g is not None)
@@ -97,27 +109,54 @@ class KohnShamGradient:
     def __call__(self, positions: FloatArray, guess: Guess | None) -> Evaluation:
         """Converge the SCF at positions [bohr] and differentiate its energy."""
         corrections = self.converge(positions, guess)
+        if self._keeper is not None:
+            self._keeper.know(replace(self._keeper.situation, corrections=corrections))
         if self._unstabilised:
             self._unstabilised = False
-            self.mean_field, _ = stabilise(self.mean_field, break_symmetry=True)
+            self.mean_field, found = stabilise(self.mean_field, break_symmetry=True)
             self._unrestricted = np.ndim(self.mean_field.mo_occ) == 2
+            if self._keeper is not None:
+                self._keeper.know(Situation(corrections=corrections, stability=found))
+                self._keeper.save(self.mean_field)
+        if self._keeper is not None and interrupt.requested():
+            self._keeper.save(self.mean_field)
+        interrupt.check()
         gradient = self._device.gradient(self.mean_field, self._grid_response)
         return Evaluation(float(self.mean_field.e_tot), gradient, occupied_orbitals(self.mean_field), corrections)
 
     def converge(self, positions: FloatArray, guess: Guess | None) -> list[dict[str, Any]]:
         """Converge the SCF at positions [bohr]; returns what had to be tried."""
+        molecule = self.mean_field.mol
+        molecule.set_geom_(positions, unit="Bohr")
+        guess, before = self._resumed(molecule, guess)
         unrestricted = self._structure.multiplicity > 1 or (guess is not None and "coefficients_alpha" in guess)
         if unrestricted != self._unrestricted:
             self._build(unrestricted)
+            self.mean_field.mol.set_geom_(positions, unit="Bohr")
         mean_field = self.mean_field
-        mean_field.mol.set_geom_(positions, unit="Bohr")
         mean_field.reset(mean_field.mol)
         self.cycles = 0
         density = density_of(mean_field, guess) if guess else mean_field.get_init_guess()
         try:
-            return self._device.converge(mean_field, density, self._watch)
+            return before + self._device.converge(mean_field, density, self._watch, self._keeper)
         except CalculationError as error:
             raise CalculationError(error.outcome, f"{self._level}: {error}") from error
+
+    def _resumed(self, molecule: Any, guess: Guess | None) -> tuple[Guess | None, list[dict[str, Any]]]:
+        """What to begin with, and what an earlier attempt had to try at this geometry."""
+        if self._keeper is None:
+            return guess, []
+        if self._begun:
+            self._keeper.enter(molecule)
+            return guess, []
+        self._begun = True
+        found = self._keeper.begin(molecule)
+        self.notes = found.notes
+        if found.orbitals is None:
+            return guess, []
+        self.continued = found.cycles
+        self._unstabilised = self._unstabilised and found.situation.stability is None
+        return found.orbitals, found.situation.corrections
 
     def _watch(self, state: dict[str, Any]) -> None:
         self.cycles += 1

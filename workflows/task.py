@@ -7,12 +7,26 @@ from pydantic import BaseModel, ConfigDict
 
 from alkaflow.calculations import CalculationInput, Position
 from alkaflow.levels import Level
+from alkaflow.workflows.directory import (
+    FAILURE_FILE,
+    GUESS_FILE,
+    INTERRUPTED,
+    MANIFEST_FILE,
+    ORBITAL_FILE,
+    RECORD_FILE,
+    TASK_FILE,
+)
 
-TASK_FILE = "task.json"
-RECORD_FILE = "record.json"
-FAILURE_FILE = "failure.json"
-ORBITAL_FILE = "orbitals.npz"
-GUESS_FILE = "guess.npz"
+__all__ = [
+    "FAILURE_FILE",
+    "GUESS_FILE",
+    "INTERRUPTED",
+    "MANIFEST_FILE",
+    "ORBITAL_FILE",
+    "RECORD_FILE",
+    "TASK_FILE",
+    "Task",
+]
 
 
 class Task(BaseModel):

@@ -16,6 +16,7 @@ from alkaflow.structures import FloatArray, Structure
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.symmetry import EXACT, Operation, find_operations, symmetrise
 from alkaflow.units import HARTREE_EV
+from alkaflow.workflows import interrupt
 from alkaflow.workflows.drift import drifted_apart
 from alkaflow.workflows.progress import Progress
 
@@ -69,6 +70,7 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
         if len(energies) % _LOOK_EVERY == 0 and (sentence := drifted_apart(atoms.positions)):
             raise CalculationError("dissociated", sentence)
         progress.report("relaxation step", len(energies) - 1, energy, max_force=force)
+        interrupt.check()
 
     try:
         if relax and len(structure) > 1:

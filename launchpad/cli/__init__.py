@@ -5,9 +5,11 @@ Exit codes: 0 done; 1 something was not computed or a check failed; 2 bad input;
 
 import signal
 import sys
-from types import FrameType
+import traceback
+from types import FrameType, TracebackType
 
 from alkaflow.errors import AlkaflowError
+from alkaflow.launchpad.redaction import protect_logs, redact
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -24,6 +26,8 @@ def main() -> None:
     if debug:
         arguments.remove("--debug")
     signal.signal(signal.SIGTERM, _raise_terminated)
+    sys.excepthook = _show_traceback
+    protect_logs()
     sys.exit(run(arguments, debug))
 
 
@@ -58,10 +62,15 @@ def _explain(error: Exception) -> int:
     if type(error).__name__ == "Abort":
         return INTERRUPTED
     if isinstance(error, AlkaflowError):
-        _say(f"error: {error}")
+        _say(redact(f"error: {error}"))
         return error.exit_code
-    _say(f"error: {type(error).__name__}: {error}; this is a fault in alkaflow, run again with --debug to see where")
+    said = redact(f"{type(error).__name__}: {error}")
+    _say(f"error: {said}; this is a fault in alkaflow, run again with --debug to see where")
     return 1
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _say(redact("".join(traceback.format_exception(kind, error, trace)).rstrip()))
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@ import typer
 from alkaflow.launchpad.cli import (
     commands_calculate,
     commands_db,
+    commands_queue,
     commands_results,
     commands_structures,
     commands_studies,
@@ -42,6 +43,8 @@ def _root(
 
 
 for name, function in commands_studies.COMMANDS.items():
+    app.command(name)(function)
+for name, function in commands_queue.COMMANDS.items():
     app.command(name)(function)
 app.command("calculate")(commands_calculate.calculate)
 for name, function in commands_structures.COMMANDS.items():

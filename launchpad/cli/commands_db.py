@@ -1,13 +1,16 @@
-"""db start, stop, status, dump, restore; and doctor."""
+"""db start, stop, status, dump, restore, migrate; and doctor."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alkaflow.errors import ServiceError
 from alkaflow.launchpad.cli.output import print_json, say
 from alkaflow.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from alkaflow.launchpad.findings import Finding
 
 app = typer.Typer(help="The database.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -79,14 +82,19 @@ def _status(settings: Settings) -> dict[str, Any]:
             "uri": server.uri,
         }
     from pymongo import MongoClient
-    from pymongo.errors import PyMongoError
+    from pymongo.errors import ConfigurationError, PyMongoError
     from pymongo.uri_parser import parse_uri
 
-    uri = settings.mongodb_uri.get_secret_value()
+    from alkaflow.launchpad.database import database_uri
+    from alkaflow.launchpad.redaction import uri_fault
+
+    uri = database_uri(settings)
     try:
         with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=5000) as client:
             client.admin.command("ping")
             running = True
+    except (ConfigurationError, ValueError) as error:
+        raise ServiceError(f"mongodb_uri cannot be used: {uri_fault(error, uri)}") from None
     except PyMongoError:
         running = False
     hosts = ",".join(f"{host}:{port}" if port else host for host, port in parse_uri(uri, validate=False)["nodelist"])
@@ -99,7 +107,7 @@ def dump(path: Annotated[Path, typer.Argument(metavar="FILE", help="A new zip fi
     from alkaflow.launchpad.database import open_database
     from alkaflow.launchpad.dump import dump as write
 
-    with open_database(load_settings()) as database:
+    with open_database(load_settings(), any_version=True) as database:
         counts = write(database, path)
     print(f"written: {path} ({counts.get('records', 0)} records, {counts.get('calculations', 0)} calculations)")
 
@@ -117,18 +125,45 @@ def restore(
     print(f"restored: {counts.get('records', 0)} records, {counts.get('calculations', 0)} calculations")
 
 
-def doctor(as_json: JsonOption = False) -> None:
+@app.command()
+def migrate() -> None:
+    """Bring a database that an older alkaflow wrote to the present version; safe to be run again. Dump it first."""
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.schema import SCHEMA_VERSION
+    from alkaflow.launchpad.schema import migrate as bring_up
+
+    with open_database(load_settings(), any_version=True) as database:
+        counts = bring_up(database, lambda name, changed: say(f"{name}: {changed} changed"))
+    changed = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    print(f"schema {SCHEMA_VERSION}: {changed or 'nothing'} changed")
+
+
+def doctor(
+    as_json: JsonOption = False,
+    mend: Annotated[bool, typer.Option("--mend", help="Put right what can be put right safely.")] = False,
+) -> None:
     """Check Python, packages, BLAS, memory, disk and the database; say what to do. Exit code 1 on a problem."""
     from alkaflow.launchpad.doctor import examine
+    from alkaflow.launchpad.exposure import look_at_config_file
 
     findings = []
-    for finding in examine(load_settings()):
+    first = look_at_config_file()  # one that others can read is not used
+    if first is not None:
+        findings.append(first.mended() if mend else first)
+        if not as_json:
+            _show(findings[-1])
+    for finding in examine(load_settings(), mend):
         findings.append(finding)
         if not as_json:
-            print(f"{finding.verdict:<8} {finding.what}: {finding.detail}")
-            if finding.advice:
-                print(f"{'':<8} -> {finding.advice}")
+            _show(finding)
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1)
+
+
+def _show(finding: "Finding") -> None:
+    shown = finding.as_dict()
+    print(f"{shown['verdict']:<8} {shown['what']}: {shown['detail']}")
+    if shown["advice"]:
+        print(f"{'':<8} -> {shown['advice']}")

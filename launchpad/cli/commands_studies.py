@@ -1,4 +1,4 @@
-"""reproduce, submit, worker, status, table."""
+"""reproduce, submit, table."""
 
 import os
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from alkaflow.errors import ADVICE, BadInputError, UnknownNameError
-from alkaflow.launchpad.cli.output import duration, print_columns, print_json, say, study_name, write_text
+from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.launchpad.cli.output import duration, print_columns, print_json, say, write_text
 from alkaflow.plans import Plan
 from alkaflow.settings import Settings, load_settings
 
@@ -47,8 +47,8 @@ def reproduce(
     check_device(settings)
     plan = _plan(study, protocol, site, guest)
     with open_database(settings) as database, campaign.study_lock(database, settings, plan) as keep_alive:
-        submission = campaign.submit(database, settings, plan)
         expected = campaign.costs(plan, settings, campaign.past_records(database))
+        submission = campaign.submit(database, settings, plan, expected)
         left = {i: cost.seconds for i, cost in expected.items() if i not in submission.done}
         say(f"{plan.study.name}, protocol {plan.protocol}: {_describe(submission, left)}")
         with Display(left, len(plan.calculations)) as display:
@@ -64,6 +64,7 @@ def submit(
     protocol: ProtocolOption = None,
     site: SiteOption = None,
     guest: GuestOption = None,
+    priority: Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Higher comes first.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -77,8 +78,8 @@ def submit(
         _print_plan(plan, settings, as_json)
         return
     with open_database(settings) as database:
-        submission = campaign.submit(database, settings, plan)
         costs = campaign.costs(plan, settings, campaign.past_records(database))
+        submission = campaign.submit(database, settings, plan, costs, priority)
     left = {i: costs[i].seconds for i in plan.calculations if i not in submission.done}
     if as_json:
         print_json(
@@ -92,60 +93,6 @@ def submit(
     else:
         print(f"{plan.study.name}, protocol {plan.protocol}: {_describe(submission, left)}")
         print("compute it with: alkaflow worker")
-
-
-def worker() -> None:
-    """Work off the queue until it is empty."""
-    from alkaflow.launchpad import campaign
-    from alkaflow.launchpad.cli.display import Display
-    from alkaflow.launchpad.database import open_database
-    from alkaflow.launchpad.limits import usable_cores
-    from alkaflow.launchpad.results import status as status_of
-    from alkaflow.launchpad.worker import Worker
-    from alkaflow.workflows import calibrate, estimate
-
-    settings = load_settings()
-    with open_database(settings) as database:
-        threads = settings.threads or usable_cores()
-        factor = calibrate(campaign.past_records(database))
-        waiting = campaign.waiting_inputs(database)
-        expected = {given.id: estimate(given, threads, factor).seconds for given in waiting}
-        with Display(expected, len(expected)) as display:
-            computed = Worker(database, settings, display).run()
-        failed = status_of(database).failed
-        left = database.calculations.count_documents({"state": {"$nin": ["COMPLETED", "FIZZLED"]}})
-    say(f"{computed} calculations were worked on; " + _left_over(left))
-    if failed:
-        say(f"{len(failed)} failed; alkaflow status says why")
-        raise typer.Exit(1)
-
-
-def status(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Name or path; all by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show what is waiting, running, done and failed."""
-    from dataclasses import asdict
-
-    from alkaflow.launchpad import results
-    from alkaflow.launchpad.database import open_database
-
-    with open_database(load_settings()) as database:
-        name = results.known_study(database, study_name(study)) if study is not None else None
-        found = results.status(database, name)
-    if as_json:
-        print_json(asdict(found))
-        return
-    if not found.counts:
-        print("nothing was submitted yet; try: alkaflow reproduce dicyanopyrazine")
-    for state, number in found.counts.items():
-        print(f"{state:<10} {number}")
-    for entry in found.running:
-        print(f"running    {entry['id']}  {entry['title']}: {_progress_text(entry)}")
-    for entry in found.failed:
-        print(f"failed     {entry['id']}  {entry['title']}: {entry.get('outcome')}: {entry.get('message')}")
-        if entry.get("outcome") in ADVICE:
-            print(f"           {ADVICE[entry['outcome']].replace(' ID', ' ' + entry['id'][:8])}")
 
 
 def table(
@@ -184,16 +131,8 @@ def table(
 COMMANDS: dict[str, Callable[..., Any]] = {
     "reproduce": reproduce,
     "submit": submit,
-    "worker": worker,
-    "status": status,
     "table": table,
 }
-
-
-def _left_over(number: int) -> str:
-    if not number:
-        return "the queue is empty"
-    return f"{number} more wait for one that failed, or are computed by another worker: alkaflow status"
 
 
 def _plan(study: str, protocol: str | None, sites: list[str] | None, guests: list[str] | None) -> Plan:
@@ -284,16 +223,3 @@ def _known(plan: Plan, settings: Settings) -> tuple[dict[str, str], list[Any]]:
     with open_database(settings, start=False) as database:
         found = database.calculations.find({"_id": {"$in": list(plan.calculations)}}, {"state": 1})
         return {d["_id"]: d["state"] for d in found}, campaign.past_records(database)
-
-
-def _progress_text(entry: dict[str, Any]) -> str:
-    progress = entry["progress"]
-    if entry["alive"] is False:
-        return f"process {entry['pid']} on {entry['host']} is gone; the next worker takes it over"
-    where = f"on {entry['host']} (process {entry['pid']})"
-    if not progress:
-        return f"starting {where}"
-    return (
-        f"{progress['stage']} {progress['step']}, E = {progress['energy_hartree']:.6f} Eh, "
-        f"{duration(progress['elapsed'])} {where}"
-    )

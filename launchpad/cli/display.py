@@ -75,7 +75,8 @@ class Display:
                 f"all in about {duration(sum(self._expected.values()))}"
             )
         else:
-            self._line(f"{self._count()} {event.title} ({event.calculation}): FAILED, {event.message}")
+            how = "FAILED, " if event.kind == "failed" else ""
+            self._line(f"{self._count()} {event.title} ({event.calculation}): {how}{event.message}")
 
     def _line(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)

@@ -94,7 +94,7 @@ def test_submitting_makes_one_firework_per_calculation(database: Database) -> No
     assert (again.new, again.queued) == ([], list(plan.calculations))
     assert_consistent(database)
     spec = database.fireworks.fireworks.find_one({})["spec"]
-    assert set(spec) == {"_tasks"}
+    assert set(spec) == {"_tasks", "_priority"}
     assert set(spec["_tasks"][0]) == {"_fw_name", "calculation"}
 
 
@@ -199,7 +199,7 @@ def test_a_dead_claimant_is_recognised_at_once(database: Database) -> None:
     die_holding_a_claim(database, claim.id)
     assert queue.repair() == [claim.id]
     assert_consistent(database)
-    assert database.attempts.find_one({"calculation": claim.id})["outcome"] == "lost"
+    assert database.attempts.find_one({"calculation": claim.id})["outcome"] == "worker_lost"
     again = queue.claim([claim.id])
     assert again is not None
     assert again.attempt == 2
@@ -255,7 +255,7 @@ def test_killed_between_two_writes(database: Database, point: str, monkeypatch: 
         claim = queue.claim()
         assert claim is not None
         monkeypatch.setattr(
-            *((database.fireworks, "complete_launch") if point == "recorded" else (queue, "_finish")), die
+            *((database.fireworks, "complete_launch") if point == "recorded" else (queue._settling, "finish")), die
         )
         with pytest.raises(KilledError):
             queue.complete(claim, record_for(claim))
@@ -273,36 +273,26 @@ def test_killed_between_two_writes(database: Database, point: str, monkeypatch: 
     assert_consistent(database)
 
 
-def test_killed_while_submitting(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("collection", ["workflows", "fireworks"])
+def test_killed_while_fireworks_is_told(
+    database: Database, collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workflows are inserted first, their fireworks second; a kill before or between leaves nothing for ever."""
     plan = plan_of()
 
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(database.fireworks, "add_wf", die)
+    monkeypatch.setattr(getattr(database.fireworks, collection), "insert_many", die)
     with pytest.raises(KeyboardInterrupt):
         Queue(database).submit(plan)
     monkeypatch.undo()
     assert firework_states(database) == {}
-    Queue(database).submit(plan)
-    assert_consistent(database)
-
-
-def test_fireworks_without_a_workflow_are_replaced(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FireWorks inserts fireworks first and their workflow second; a kill between the two leaves orphans."""
-    plan = plan_of()
-
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(database.fireworks.workflows, "insert_one", die)
-    with pytest.raises(KeyboardInterrupt):
-        Queue(database).submit(plan)
-    monkeypatch.undo()
-    assert firework_states(database) != {}
+    assert Queue(database).claim() is None
     queue = Queue(database)
     queue.repair()
     assert_consistent(database)
+    assert database.fireworks.workflows.count_documents({}) == 3
     done = 0
     while (claim := queue.claim()) is not None:
         queue.complete(claim, record_for(claim))
@@ -333,7 +323,7 @@ def test_repair_rewrites_fireworks_from_ours(database: Database, ours: str, thei
     number = database.fireworks.fireworks.find_one({"name": energy})["fw_id"]
     database.fireworks.fireworks.update_one({"fw_id": number}, {"$set": {"state": theirs}})
     database.fireworks.workflows.update_one({"nodes": number}, {"$set": {f"fw_states.{number}": theirs}})
-    queue.repair()
+    queue.repair(everything=True)
     assert_consistent(database)
     assert our_states(database)[energy] == ours
     assert database.calculations.count_documents({"claim": {"$ne": None}}) == 0
@@ -420,7 +410,7 @@ def test_files_are_kept_by_hash(database: Database) -> None:
     assert database.put_file(data) == sha
     assert database.get_file(sha) == data
     assert database.db["files.files"].count_documents({}) == 1
-    database.db["files.chunks"].update_one({"files_id": sha, "n": 1}, {"$set": {"data": b"x" * 261_120}})
+    database.db["files.chunks"].update_one({"n": 0}, {"$set": {"data": b"x" * len(data)}})
     with pytest.raises(ServiceError, match="damaged"):
         database.get_file(sha)
     with pytest.raises(ServiceError, match="holds no file"):

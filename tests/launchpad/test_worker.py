@@ -22,7 +22,7 @@ from alkaflow.launchpad.cli import run as cli
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.mongod import EmbeddedMongod
 from alkaflow.launchpad.queue import Queue
-from alkaflow.launchpad.worker import Event, Worker, checkpoints_of
+from alkaflow.launchpad.worker import Engine, Event, Worker, checkpoints_of
 from alkaflow.levels import parse_level
 from alkaflow.plans import Plan, SingleRun
 from alkaflow.settings import Settings
@@ -188,7 +188,7 @@ def test_a_result_left_on_disk_is_delivered_and_not_computed_again(
     class DiedError(BaseException):
         pass
 
-    def die(*_: object) -> bool:
+    def die(*_: object, **__: object) -> bool:
         raise DiedError
 
     worker = Worker(database, settings)
@@ -238,18 +238,17 @@ def test_a_crash_of_the_child_is_a_failure_with_its_cause(
     plan = plan_of(small_study)
     Queue(database).submit(plan)
     atom = plan.rows[0].guest_leg.energy
-    original = subprocess.Popen
-
-    def crashing(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
-        return original([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"], **options)
-
-    monkeypatch.setattr("alkaflow.launchpad.worker.subprocess.Popen", crashing)
-    claim = Queue(database).claim([atom])
-    assert claim is not None
-    assert not Worker(database, settings).execute(claim)
-    monkeypatch.undo()
+    engine = Engine("alkaflow.workflows.fake_engine", ("--die", "segv"))
+    for _ in range(3):
+        claim = Queue(database).claim([atom])
+        assert claim is not None
+        assert not Worker(database, settings, engine=engine).execute(claim)
+    assert Queue(database).claim([atom]) is None
     problem = Queue(database).problems([atom])[atom]
-    assert problem.startswith("engine_crashed: the computing process ended with signal 11")
+    assert problem.startswith(
+        "engine_crashed: 3 tries died (engine_crashed, engine_crashed, engine_crashed), the last: "
+        "the computing process ended with signal 11"
+    )
     assert "output.log" in problem
     assert database.record(atom) is None
     # and the rest of the queue goes on
@@ -264,20 +263,17 @@ def test_a_killed_child_is_out_of_memory_where_the_kernel_says_so(
     run = plan_single(from_smiles("O"), "gfn2-xtb", None)
     Queue(database).submit(run)
     (calculation,) = run.calculations
-    original = subprocess.Popen
-
-    def killed(command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
-        return original([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"], **options)
-
     counts = iter(kills)
-    monkeypatch.setattr("alkaflow.launchpad.worker.subprocess.Popen", killed)
-    monkeypatch.setattr("alkaflow.launchpad.worker.killed_for_memory", lambda: next(counts))
+    monkeypatch.setattr("alkaflow.launchpad.supervisor.killed_for_memory", lambda: next(counts))
+    engine = Engine("alkaflow.workflows.fake_engine", ("--die", "kill"))
     claim = Queue(database).claim([calculation])
     assert claim is not None
-    assert not Worker(database, settings).execute(claim)
-    problem = Queue(database).problems([calculation])[calculation]
-    assert problem.startswith(f"{outcome}: the computing process ended with signal 9")
-    assert "output.log" in problem
+    assert not Worker(database, settings, engine=engine).execute(claim)
+    tried = database.attempts.find_one({"calculation": calculation})
+    assert tried["outcome"] == outcome
+    assert tried["message"].startswith("the computing process ended with signal 9")
+    assert "output.log" in tried["message"]
+    assert database.calculations.find_one({"_id": calculation})["deaths"] == [outcome]
 
 
 PEROXIDE = Structure(
@@ -289,6 +285,7 @@ class TimeUp:
     """A limit that is reached when a relaxation has saved so many steps."""
 
     reason = "the time was up"
+    of_the_job = False
 
     def __init__(self, folder: Path, given: CalculationInput, step: int) -> None:
         self.folder, self.given, self.step = folder, given, step
@@ -315,7 +312,7 @@ def test_out_of_time_and_continued(
     queue.submit(run)
 
     limit = TimeUp(folder, given, 2)
-    monkeypatch.setattr("alkaflow.launchpad.worker.time_limit", lambda setting: limit if given else setting)
+    monkeypatch.setattr("alkaflow.launchpad.supervisor.time_limit", lambda setting: limit if given else setting)
     claim = queue.claim([relax])
     assert claim is not None
     assert not Worker(database, settings).execute(claim)
@@ -401,7 +398,7 @@ def test_orbitals_of_another_state_are_no_guess(database: Database, settings: Se
         assert claim is not None
         directory = tmp_path / str(number)
         directory.mkdir()
-        used.append(Worker(database, settings)._fetch_guess(claim, directory) is not None)
+        used.append(Worker(database, settings)._supervisor._fetch_guess(claim, directory) is not None)
         taken.append(claim.positions)
         Queue(database).release(claim, "only looked at")
     assert used == [True, False, False, False, False]

@@ -1,0 +1,29 @@
+"""Sending many documents: in pieces, a few of them at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+_BATCH = 1000
+_SENDERS = 2  # the server writes one piece while the next is made
+
+
+def pieces(items: Sequence[Item], size: int = _BATCH) -> Iterator[Sequence[Item]]:
+    """Parts of a sequence that are sent together."""
+    for begin in range(0, len(items), size):
+        yield items[begin : begin + size]
+
+
+def in_parallel(send: Callable[[Sequence[Item]], None], items: Sequence[Item], refresh: Callable[[], None]) -> None:
+    """Send pieces of something side by side, and call ``refresh`` after each; raises what a sender raises."""
+    if not items:
+        return
+    if len(items) <= _BATCH:
+        send(items)
+        refresh()
+        return
+    with ThreadPoolExecutor(_SENDERS) as pool:
+        for _ in pool.map(send, pieces(items)):
+            refresh()

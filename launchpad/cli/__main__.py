@@ -1,0 +1,5 @@
+"""``python -m alkaflow.launchpad.cli``."""
+
+from alkaflow.launchpad.cli import main
+
+main()

@@ -1,0 +1,80 @@
+"""Texts without passwords: errors, logs and tracebacks."""
+
+import logging
+import re
+import traceback
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+HIDDEN = "***"
+_URI_CREDENTIALS = re.compile(r"(mongodb(?:\+srv)?://)[^\s\"'<>]*@", re.IGNORECASE)
+_URI_OPTIONS = re.compile(
+    r"((?:tlsCertificateKeyFilePassword|ssl_pem_passphrase|proxyPassword|authMechanismProperties)=)[^&\s\"'<>]+",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"([\"']).*\1")
+_SHORT = 6
+_secrets: set[str] = set()
+
+
+def remember_secrets(uri: str) -> str:
+    """Let `redact` know the password of a connection string; returns the string."""
+    credentials = uri.partition("://")[2].rpartition("@")[0]  # also of a string that breaks the rules
+    password = credentials.partition(":")[2]
+    _secrets.update(form for form in (password, unquote(password), unquote_plus(password)) if form)
+    for plain in (unquote(password), unquote_plus(password)):
+        _secrets.update(form for form in (quote(plain, safe=""), quote_plus(plain)) if form)
+    _secrets.update(unquote(option.partition("=")[2]) for option in _options_of(uri))
+    return uri
+
+
+def redact(text: str) -> str:
+    """Return a text without the credentials of connection strings, and without the configured password anywhere."""
+    text = _URI_CREDENTIALS.sub(rf"\1{HIDDEN}@", text)
+    text = _URI_OPTIONS.sub(rf"\1{HIDDEN}", text)
+    for secret in sorted(_secrets, key=len, reverse=True):
+        if len(secret) < _SHORT:  # as a word of its own, or no text would be readable
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", HIDDEN, text)
+        else:
+            text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _options_of(uri: str) -> list[str]:
+    return [match.group(0) for match in _URI_OPTIONS.finditer(uri)]
+
+
+def uri_fault(error: Exception, uri: str) -> str:
+    """Say what is wrong with a connection string that the driver refuses, without a piece of its password."""
+    if not uri.startswith(("mongodb://", "mongodb+srv://")):
+        return "it has to begin with mongodb:// or mongodb+srv://"
+    said = redact(str(error))
+    if "@" in uri:  # the driver quotes what follows a slash in a password as the name of a database
+        said = _QUOTED.sub(HIDDEN, said)
+    return said
+
+
+class RedactingFilter(logging.Filter):
+    """Takes credentials out of what is logged, arguments and traceback included."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record; it is always let through."""
+        record.msg, record.args = redact(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip())
+        return True
+
+
+def protect_logs() -> None:
+    """Let no logger of this process, whoever made it, print credentials."""
+    made, redacting = logging.getLogRecordFactory(), RedactingFilter()
+    if getattr(made, "redacts", False):
+        return
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = made(*args, **kwargs)
+        redacting.filter(record)
+        return record
+
+    factory.redacts = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(factory)
