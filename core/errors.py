@@ -36,7 +36,7 @@ ADVICE: dict[Outcome, str] = {
     "dissociated": "it does not bind from this start; begin nearer, at another site or with another charge",
     "reacted": "look at the last geometry (alkaflow results geometry ID): bonds changed, so it is another compound",
     "out_of_memory": "give it more memory (memory_mb, or the scheduler's limit), or take a smaller basis",
-    "out_of_time": "run the same command again: a relaxation continues from its checkpoint; or raise time_limit",
+    "out_of_time": "run the same command again: it continues from its checkpoint; or raise time_limit",
     "disk_full": "free space where data_dir is, then run the same command again",
     "bad_input": "correct what the message names",
     "engine_crashed": "read the log that the message names; run the same command again once, then report it",

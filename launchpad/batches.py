@@ -6,8 +6,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-_BATCH = 1000
-_SENDERS = 2  # the server writes one piece while the next is made
+_BATCH = 500
+_SENDERS = 3  # the server writes some pieces while the next is made
 
 
 def pieces(items: Sequence[Item], size: int = _BATCH) -> Iterator[Sequence[Item]]:

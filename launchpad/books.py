@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from fireworks import Firework, FWAction, FWorker, Workflow
 from pymongo import UpdateMany
+from pymongo.errors import PyMongoError
 
 from alkaflow.errors import BadInputError
 from alkaflow.launchpad.batches import in_parallel, pieces
@@ -67,7 +68,8 @@ class Books:
         wanted = {d["_id"]: d for d in documents}
         outside = {d["parent"] for d in documents} - wanted.keys() - {None}
         parents = self._numbers(self._unfinished(outside)) if outside else {}
-        alone, below = [], []
+        alone: list[list[str]] = []
+        below: list[list[str]] = []
         for tree in _trees(wanted):
             (below if wanted[tree[0]]["parent"] in parents else alone).append(tree)
         templates: dict[tuple[int | None, ...], tuple[Document, list[Document]]] = {}
@@ -175,9 +177,15 @@ class Books:
             time.sleep(pause)
         return False
 
-    def end(self, launch: int, state: str) -> None:
-        """End a launch as COMPLETED or FIZZLED."""
-        self._pad.complete_launch(launch, FWAction(), state)
+    def end(self, launch: int, state: str) -> bool:
+        """End a launch as COMPLETED or FIZZLED; whether FireWorks has understood."""
+        try:
+            self._pad.complete_launch(launch, FWAction(), state)
+        except PyMongoError:
+            raise
+        except Exception:  # noqa: BLE001  (FireWorks raises what it likes where its books are not as it expects)
+            return False
+        return self._pad.fireworks.find_one({"launches": launch, "state": state}, {"_id": 1}) is not None
 
     # --- mending ----------------------------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ class Child:
 
     def __init__(self, engine: Engine, directory: Path, log: Path, environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-P", "-m", engine.module, str(directory), str(os.getpid()), *engine.arguments]
-        with log.open("wb") as stream:
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
             self._process = subprocess.Popen(
                 command,
                 env=dict(environment),
@@ -46,6 +46,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
+                umask=0o077,
             )
         self.peak_memory_mb = 0.0
         self._handle = _handle_of(self._process.pid)

@@ -1,6 +1,7 @@
 """The database: our collections, FireWorks' launchpad beside them, and files by hash."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,7 +11,7 @@ import pymongo
 from fireworks import LaunchPad
 from pymongo import MongoClient
 from pymongo.collection import Collection
-from pymongo.errors import ConfigurationError, DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
 
 from alkaflow.errors import MismatchError, ServiceError
 from alkaflow.launchpad import schema
@@ -18,7 +19,7 @@ from alkaflow.launchpad.filestore import FileStore, checked_size
 from alkaflow.launchpad.mongod import EmbeddedMongod
 from alkaflow.launchpad.redaction import redact, remember_secrets, uri_fault
 from alkaflow.launchpad.schema import SCHEMA_VERSION
-from alkaflow.launchpad.security import is_loopback, refuse_open_server
+from alkaflow.launchpad.security import AUTHENTICATION_FAILED, is_loopback, refuse_open_server
 from alkaflow.records import Record
 from alkaflow.settings import Settings
 
@@ -27,7 +28,7 @@ __all__ = ["SCHEMA_VERSION", "Database", "Document", "database_uri", "open_datab
 Document = dict[str, Any]
 _SERVER_SECONDS = 10
 _CLOSE_SECONDS = 1
-_AUTHENTICATION_CODES = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, and Atlas' own
+_UNAUTHORIZED = 13
 
 
 class Database:
@@ -164,15 +165,19 @@ def open_database(settings: Settings, start: bool = True, any_version: bool = Fa
 
 def _connected(uri: str, name: str) -> Database:
     try:
-        return Database(uri, name)
-    except (ConfigurationError, ValueError, OSError) as error:  # OSError: a certificate that cannot be read
+        if not uri.startswith(("mongodb://", "mongodb+srv://")):
+            raise InvalidURI("mongodb_uri")  # the driver would take it for the name of a host
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # options that the driver does not know or leaves out
+            return Database(uri, name)
+    except (ConfigurationError, UserWarning, ValueError, OSError) as error:  # OSError: a certificate that is not there
         raise ServiceError(f"mongodb_uri cannot be used: {uri_fault(error, uri)}") from None
 
 
 def _trouble(error: PyMongoError, settings: Settings) -> str:
     """One sentence about an error of the driver, with the next step."""
     where = "mongodb_uri" if settings.mongodb_uri else "the embedded mongod"
-    if isinstance(error, OperationFailure) and error.code in _AUTHENTICATION_CODES:
+    if isinstance(error, OperationFailure) and error.code in {_UNAUTHORIZED, *AUTHENTICATION_FAILED}:
         return (
             f"the database ({where}) does not let us in: {redact(str(error.details and error.details['errmsg']))}; "
             "check user, password and authSource in mongodb_uri"

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 from pymongo.errors import PyMongoError
 
-from alkaflow.launchpad.findings import Finding, shortened
+from alkaflow.launchpad.findings import Finding, Verdict, shortened
 from alkaflow.launchpad.mongod import EmbeddedMongod
 from alkaflow.launchpad.security import answers_without_authentication, exposed, is_loopback
 from alkaflow.settings import Settings, config_file
@@ -41,7 +41,8 @@ def _finding(found: list[Path]) -> Finding:
 
     names = [str(path) for path in found]
     advice = f"run: alkaflow doctor --mend, or: chmod go= {shortened(names, 1)}"
-    return Finding("secrets", "problem", f"others can read {shortened(names)}", advice, mend)
+    verdict: Verdict = "problem" if any(path.is_file() for path in found) else "warning"
+    return Finding("secrets", verdict, f"others can read {shortened(names)}", advice, mend)
 
 
 def look_at_access(settings: Settings) -> Finding:

@@ -7,6 +7,8 @@ from typing import Literal
 from alkaflow.errors import AlkaflowError
 from alkaflow.launchpad.redaction import redact
 
+Verdict = Literal["ok", "warning", "problem", "mended"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -16,7 +18,7 @@ class Finding:
     """
 
     what: str
-    verdict: Literal["ok", "warning", "problem", "mended"]
+    verdict: Verdict
     detail: str
     advice: str = ""
     mend: Callable[[], str] | None = None

@@ -60,6 +60,7 @@ def look_at_schema(database: Database) -> list[Finding]:
 
 def _finish(database: Database) -> str:
     changed = migrate(database)
+    _make_missing(database)
     return "migrated " + (", ".join(f"{number} {name}" for name, number in changed.items()) or "nothing more")
 
 
@@ -166,8 +167,8 @@ def _homeless_fireworks(database: Database) -> Iterator[Finding]:
     def mend() -> str:
         again = _without_workflow(database, [{"fw_id": number, "name": name} for number, name in lost.items()])
         removed = database.fireworks.fireworks.delete_many({"fw_id": {"$in": list(again)}}).deleted_count
-        database.calculations.update_many({"firework": {"$in": list(again)}}, {"$set": {"firework": None}})
-        return f"{removed} removed; the next submit or repair makes new ones"
+        _make_missing(database)
+        return f"{removed} made anew"
 
     detail = f"{len(lost)} fireworks belong to no workflow: {shortened(sorted(lost.values()))}"
     yield Finding("FireWorks", "problem", detail, "run: alkaflow doctor --mend", mend)
@@ -197,10 +198,18 @@ def _empty_workflows(database: Database) -> Iterator[Finding]:
     def mend() -> str:
         gone = [d["_id"] for d in found if not _has_firework(database, d["nodes"])]
         removed = database.fireworks.workflows.delete_many({"_id": {"$in": gone}}).deleted_count
-        return f"{removed} removed; the next submit or repair makes new ones"
+        _make_missing(database)
+        return f"{removed} made anew"
 
     detail = f"{len(found)} workflows have no fireworks: {shortened([str(d.get('name')) for d in found])}"
     yield Finding("FireWorks", "problem", detail, "run: alkaflow doctor --mend", mend)
+
+
+def _make_missing(database: Database) -> None:
+    """Give calculations their fireworks that have none."""
+    from alkaflow.launchpad.queue import Queue
+
+    Queue(database).repair(everything=True)
 
 
 def _has_firework(database: Database, numbers: list[int]) -> bool:

@@ -231,9 +231,8 @@ class Queue:
             self._db.insert_record(record)
         except MismatchError as error:  # the calculation is done nevertheless
             mismatch = error
-        if claim.launch is not None:
-            self._books.end(claim.launch, "COMPLETED")
-        self._settling.finish(_mine(claim), behind=claim.launch is None)
+        told = claim.launch is not None and self._books.end(claim.launch, "COMPLETED")
+        self._settling.finish(_mine(claim), behind=not told)
         self._settling.log(document, "mismatch" if mismatch else "converged", str(mismatch or ""), **details)
         if mismatch is not None:
             raise mismatch

@@ -48,6 +48,8 @@ def uri_fault(error: Exception, uri: str) -> str:
     """Say what is wrong with a connection string that the driver refuses, without a piece of its password."""
     if not uri.startswith(("mongodb://", "mongodb+srv://")):
         return "it has to begin with mongodb:// or mongodb+srv://"
+    if isinstance(error, OSError):
+        return redact(f"{error.filename}: {error.strerror}")
     said = redact(str(error))
     if "@" in uri:  # the driver quotes what follows a slash in a password as the name of a database
         said = _QUOTED.sub(HIDDEN, said)
@@ -59,7 +61,11 @@ class RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record; it is always let through."""
-        record.msg, record.args = redact(record.getMessage()), ()
+        try:
+            said = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # a broken call is to harm nobody
+            said = f"{record.msg} {record.args}"
+        record.msg, record.args = redact(said), ()
         if record.exc_info:
             record.exc_text = redact("".join(traceback.format_exception(*record.exc_info)).rstrip())
         return True

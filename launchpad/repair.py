@@ -31,7 +31,9 @@ class Repair:
             query: Document = {"_id": document["_id"], "claim.token": claim["token"]}
             if alive is None:
                 query["$expr"] = {"$lt": ["$claim.expires", "$$NOW"]}
-            if self._db.has_record(document["_id"]):
+            if document["state"] != "RUNNING":  # its books were being rewritten
+                self._db.calculations.update_one(query, {"$set": {"claim": None, "behind": True}})
+            elif self._db.has_record(document["_id"]):
                 # its worker died between the record and the state
                 if self._settling.finish(query, behind=True):
                     freed.append(document["_id"])

@@ -64,7 +64,7 @@ def list_results(database: Database, study: str | None = None, state: str | None
         query["studies"] = study
     if state:
         query["state"] = state.upper()
-    documents = list(database.calculations.find(query).sort([("created", 1), ("_id", 1)]))
+    documents = list(database.calculations.find(query).sort("firework", 1))
     energies = {
         d["_id"]: d["energy_hartree"]
         for d in database.records.find({"_id": {"$in": [d["_id"] for d in documents]}}, {"energy_hartree": 1})

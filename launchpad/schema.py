@@ -45,8 +45,8 @@ def _version_without_meta(database: "Database") -> int | None:
     old: Document = {"schema_version": {"$not": {"$gte": 2}}}
     if any(database.db[name].find_one(old, {"_id": 1}) for name in ("calculations", "attempts")):
         return 1
-    found = [database.db[name].find_one({}, {"schema_version": 1}) for name in _VERSIONED]
-    return max((int(document["schema_version"]) for document in found if document), default=None)
+    held = any(database.db[name].find_one({}, {"_id": 1}) for name in _VERSIONED)
+    return SCHEMA_VERSION if held else None  # what is newer keeps its meta
 
 
 def prepare(database: "Database") -> None:
@@ -185,8 +185,11 @@ def _from_1(database: "Database", watch: Watch) -> Iterator[tuple[str, int]]:
     for some in _batches(database, "calculations", old):
         names = [d["_id"] for d in some]
         found = database.fireworks.fireworks.find({"name": {"$in": names}}, {"name": 1, "fw_id": 1, "state": 1})
-        fireworks = {d["name"]: (int(d["fw_id"]), d["state"]) for d in found}
-        updates = [UpdateOne({"_id": d["_id"]} | old, _calculation_from_1(d, fireworks.get(d["_id"]))) for d in some]
+        fireworks: dict[str, tuple[int, str | None]] = {d["name"]: (int(d["fw_id"]), d["state"]) for d in found}
+        for name in names:
+            if name not in fireworks:  # a submission was killed; the number is kept for the firework to be made
+                fireworks[name] = (int(database.fireworks.get_new_fw_id()), None)
+        updates = [UpdateOne({"_id": d["_id"]} | old, _calculation_from_1(d, *fireworks[d["_id"]])) for d in some]
         changed += database.calculations.bulk_write(updates, ordered=False).modified_count
         watch("calculations", changed)
     yield "calculations", changed
@@ -194,9 +197,8 @@ def _from_1(database: "Database", watch: Watch) -> Iterator[tuple[str, int]]:
     yield "fireworks", database.fireworks.fireworks.update_many(ours, {"$set": {"spec._priority": 0}}).modified_count
 
 
-def _calculation_from_1(document: Document, firework: tuple[int, str] | None) -> list[Document]:
-    number, state = firework or (None, None)
-    behind = document["state"] != "RUNNING" and number is not None and state != document["state"]
+def _calculation_from_1(document: Document, number: int, state: str | None) -> list[Document]:
+    behind = document["state"] != "RUNNING" and state is not None and state != document["state"]
     claim: Document = {"since": None, "attempt": "$attempts", "job": None}
     return [
         {
@@ -205,6 +207,7 @@ def _calculation_from_1(document: Document, firework: tuple[int, str] | None) ->
                 "priority": 0,
                 "deaths": [],
                 "cost": None,
+                "submission": None,
                 "firework": number,
                 "behind": behind,
                 "claim": {"$cond": [{"$gt": ["$claim", None]}, {"$mergeObjects": [claim, "$claim"]}, None]},

@@ -15,6 +15,7 @@ from alkaflow.errors import ServiceError
 from alkaflow.launchpad.redaction import protect_logs, redact, remember_secrets, uri_fault
 
 __all__ = [
+    "AUTHENTICATION_FAILED",
     "answers_without_authentication",
     "exposed",
     "is_loopback",
@@ -25,6 +26,8 @@ __all__ = [
     "remember_secrets",
     "uri_fault",
 ]
+
+AUTHENTICATION_FAILED = {18, 8000}  # the second is Atlas' own
 
 
 # --- servers --------------------------------------------------------------------------------------------------------
@@ -96,8 +99,10 @@ def _is_let_in_unknown(client: "MongoClient[dict[str, Any]]", name: str) -> bool
         if status["authInfo"]["authenticatedUsers"]:
             return False
         client[name]["meta"].find_one({}, {"_id": 1})
-    except OperationFailure:  # it wants to know who asks
-        return False
+    except OperationFailure as error:
+        if error.code in AUTHENTICATION_FAILED:  # what the user gave is wrong, which is to be told
+            raise
+        return False  # it wants to know who asks
     return True
 
 
@@ -119,7 +124,7 @@ def readable_by_others(path: Path) -> bool:
 def exposed(data_dir: Path, others: Iterable[Path] = ()) -> list[Path]:
     """Find what others could read of a data directory, and files with credentials elsewhere.
 
-    What lies deeper than a directory that only its owner can enter is safe, whatever its own mode.
+    What lies deeper in it than a directory that only its owner can enter is safe, whatever its own mode.
 
     Parameters
     ----------
@@ -131,7 +136,7 @@ def exposed(data_dir: Path, others: Iterable[Path] = ()) -> list[Path]:
     found = [path for path in others if path.is_file() and readable_by_others(path) and _holds_secret(path)]
     if data_dir.is_dir() and readable_by_others(data_dir):
         found += [p for p in sorted(data_dir.iterdir()) if not p.is_symlink() and readable_by_others(p)]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _holds_secret(path: Path) -> bool:

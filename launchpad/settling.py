@@ -1,19 +1,24 @@
 """How a calculation comes to another state: ours first, FireWorks' books after it.
 
 Between the two writes a document says that FireWorks is ``behind``; whoever finds it so brings the books to our state.
+While a firework is rewritten its calculation is held by a claim, so that nobody begins to compute it, and the books of
+one that is being computed are never touched.
 """
 
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import WriteConcern
 
+from alkaflow.launchpad.batches import pieces
 from alkaflow.launchpad.books import Books
 from alkaflow.launchpad.database import SCHEMA_VERSION, Database, Document
+from alkaflow.launchpad.owner import Owner
 from alkaflow.launchpad.retries import counts_as_death, failure_outcome, may_try_again
 
-_BATCH = 1000
+_HOLD_SECONDS = 60.0
 _IDLE = frozenset({"WAITING", "READY", "PAUSED", "DEFUSED"})
 
 
@@ -27,14 +32,30 @@ class Settling:
 
     def settle(self, query: Document, state: str, **fields: Any) -> bool:
         """Give the one calculation that fits a query a state and no claim; False when none fits."""
-        update = {"state": state, "claim": None, "progress": None, "behind": True, **fields}
-        found = self._db.calculations.find_one_and_update(
-            query, {"$set": update}, projection={"firework": 1, "state": 1}
-        )
+        token = uuid.uuid4().hex
+        update = {"state": state, "progress": None, "behind": True, **fields}
+        held = {key: {"$literal": value} for key, value in update.items()} | {"claim": self._hold(token)}
+        found = self._db.calculations.find_one_and_update(query, [{"$set": held}], projection={"firework": 1})
         if found is None:
             return False
-        self.catch_up([{"_id": found["_id"], "state": state, "firework": found["firework"]}])
+        self._rewrite(found["_id"], found["firework"], state, token)
         return True
+
+    def _hold(self, token: str) -> Document:
+        """A claim on a calculation whose books are rewritten: nobody takes it meanwhile."""
+        expires = {"$add": ["$$NOW", int(_HOLD_SECONDS * 1000)]}
+        owner = {"$literal": Owner.this_process().model_dump()}
+        return {"token": token, "owner": owner, "since": "$$NOW", "expires": expires}
+
+    def _rewrite(self, calculation: str, firework: int, state: str, token: str) -> None:
+        """Bring FireWorks to the state of a calculation that this process holds, and let go of it."""
+        mine = {"_id": calculation, "claim.token": token}
+        done: Document = {"claim": None}
+        try:
+            self._books.rewrite(firework, state)
+            done["behind"] = False
+        finally:
+            self._db.calculations.update_one(mine, {"$set": done})
 
     def finish(self, query: Document, behind: bool) -> bool:
         """Mark a calculation that has a record as done and its children ready; False when the query fits none."""
@@ -82,31 +103,39 @@ class Settling:
         return "WAITING" if parent is not None and not self._db.has_record(parent) else "READY"
 
     def catch_up(self, documents: Sequence[Document]) -> None:
-        """Bring FireWorks to our states of calculations (``_id``, ``state``), of which nobody holds one."""
-        for begin in range(0, len(documents), _BATCH):
-            some = documents[begin : begin + _BATCH]
+        """Bring FireWorks to our states of calculations (``_id``, ``state``), of those that nobody holds."""
+        for some in pieces(documents):
             theirs = self._books.states(d["_id"] for d in some)
             plain: dict[str, list[int]] = {}
             unnoted: dict[str, list[int]] = {}
+            agreed: dict[str, list[str]] = {}
             for document in some:
                 ours, firework = document["state"], theirs.get(document["_id"])
                 if firework is None:
                     continue
-                if firework.state == ours:
-                    if firework.noted != ours:
-                        unnoted.setdefault(ours, []).append(firework.number)
-                elif ours in _IDLE and firework.state in _IDLE:
+                if firework.state != ours and not (ours in _IDLE and firework.state in _IDLE):
+                    self._catch_up_one(document["_id"], firework.number, ours)
+                    continue
+                agreed.setdefault(ours, []).append(document["_id"])
+                if firework.state != ours:
                     plain.setdefault(ours, []).append(firework.number)
-                else:
-                    self._books.rewrite(firework.number, ours)
+                elif firework.noted != ours:
+                    unnoted.setdefault(ours, []).append(firework.number)
             for state, numbers in plain.items():
                 self._books.set_states(numbers, state)
             for state, numbers in unnoted.items():
                 self._books.note(numbers, state)
-            for state in {d["state"] for d in some}:
-                names = [d["_id"] for d in some if d["state"] == state]
+            for state, names in agreed.items():
                 settled = {"_id": {"$in": names}, "state": state, "claim": None, "behind": True}
                 self._db.calculations.update_many(settled, {"$set": {"behind": False}})
+
+    def _catch_up_one(self, calculation: str, firework: int, state: str) -> None:
+        """Rewrite the books of a calculation, held so that nobody claims it, and claims are never rewritten."""
+        token = uuid.uuid4().hex
+        free = {"_id": calculation, "state": state, "claim": None}
+        held = {"claim": self._hold(token), "behind": True}
+        if self._db.calculations.update_one(free, [{"$set": held}]).matched_count:
+            self._rewrite(calculation, firework, state, token)
 
     def log(self, document: Document, outcome: str, message: str, **details: Any) -> None:
         """Keep what became of a try."""

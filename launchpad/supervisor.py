@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alkaflow.errors import CalculationError, Outcome, ServiceError
-from alkaflow.files import write_atomically
+from alkaflow.files import private_directory, write_atomically
 from alkaflow.launchpad.child import Child, Engine
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.heart import Heart
@@ -119,13 +119,14 @@ class Supervisor:
             scratch = self._settings.scratch_dir / f"alkaflow-{claim.id}-{directory.name}"
         usable = self._settings.memory_mb or usable_memory_mb()
         try:
-            directory.mkdir(mode=0o700, parents=True)
-            scratch.mkdir(mode=0o700, parents=True)
+            private_directory(directory.parent)
+            directory.mkdir(mode=0o700)
+            private_directory(scratch)
             free = _free_disk_mb(directory)
             if free < _FREE_DISK_MB:
                 raise ServiceError(f"{directory} has {free:.0f} MB of disk left; {_FREE_DISK_MB} are needed to go on")
             checkpoints = checkpoints_of(self._settings, claim.id)
-            checkpoints.mkdir(mode=0o700, exist_ok=True)
+            private_directory(checkpoints)
             task = Task(
                 calculation=claim.calculation,
                 positions=claim.positions,
@@ -225,7 +226,7 @@ class Supervisor:
             if entry is None:
                 raise DiedError("engine_crashed", f"the computing process left no result; {log}", child.peak_memory_mb)
             return entry
-        if child.code == INTERRUPTED:
+        if child.code in (INTERRUPTED, -signal.SIGUSR1):  # told to stop, perhaps before it could listen
             raise GivenBackError("given back, as somebody told the computing process to stop")
         with suppress(OSError, ValueError, KeyError):
             failure = json.loads((directory / FAILURE_FILE).read_text(encoding="utf-8"))

@@ -44,6 +44,7 @@ __all__ = ["Engine", "Event", "Watcher", "Worker", "check_device", "checkpoints_
 _IDLE_SECONDS = 1.0
 _DELIVERY_SECONDS = 6 * 3600.0
 _LONGEST_PAUSE = 30.0
+_ENOUGH_SECONDS = 600.0  # what has saved nothing after so long would not get anywhere in another job either
 _PART_OF_A_JOB = 0.5  # of its time left, in which also what needs longer is begun
 
 
@@ -169,9 +170,9 @@ class Worker:
         Interrupted by Ctrl-C or SIGTERM, it ends the child and gives the claim back.
         """
         begin = time.monotonic()
-        self._watch(Event("started", claim.id, claim.title))
         directory = self._directory(claim)
         try:
+            self._watch(Event("started", claim.id, claim.title))
             with Heart(self._queue, claim, self._settings.lease_seconds, keep_alive) as heart:
                 entry = self._finished_earlier(claim) or self._compute(claim, directory, heart)
                 self._deliver(claim, entry)
@@ -191,8 +192,9 @@ class Worker:
                 "failed", claim, f"lease lost: {self._why_lost(claim)}; its files are kept in {directory}"
             )
         except GivenBackError as error:
-            moved_on = saved(checkpoints_of(self._settings, claim.id))
-            self._queue.release(claim, str(error), "interrupted" if moved_on else "out_of_time", moved_on)
+            had_time = time.monotonic() - begin > _ENOUGH_SECONDS
+            stuck = had_time and not saved(checkpoints_of(self._settings, claim.id))
+            self._queue.release(claim, str(error), "out_of_time" if stuck else "interrupted", moved_on=not stuck)
             return self._report("released", claim, str(error))
         except BaseException as error:
             with suppress(PyMongoError):  # without a database the claim is found dead later

@@ -78,7 +78,7 @@ def database(settings: Settings) -> Iterator[Database]:
 
 def _empty(database: Database) -> None:
     for name in database.db.list_collection_names():
-        if name != "fw_id_assigner":
+        if name not in ("fw_id_assigner", "meta"):
             database.db[name].delete_many({})
 
 

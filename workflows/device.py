@@ -167,7 +167,8 @@ class Gpu(Cpu):
         except cupy.cuda.memory.OutOfMemoryError as error:
             raise CalculationError("out_of_memory", f"the GPU has too little memory: {error}") from None
         coefficients, occupations = as_numpy(accelerated.mo_coeff), as_numpy(accelerated.mo_occ)
-        adopt_orbitals(mean_field, coefficients, occupations, float(accelerated.e_tot), watch)
+        # gpu4pyscf shows its cycles to nobody: this is the first that can be saved, and where it can be stopped
+        adopt_orbitals(mean_field, coefficients, occupations, float(accelerated.e_tot), after_cycle)
         if accelerated.converged and mean_field.converged:
             return []
         return converge(mean_field, mean_field.make_rdm1(), watch, keep=keep)

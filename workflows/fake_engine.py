@@ -83,7 +83,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--die-only", metavar="ID", help="only of this calculation")
     parser.add_argument("--oom-mb", type=int, default=512, help="memory that dying of memory takes at most")
     parser.add_argument("--fail", metavar="OUTCOME", help="leave a failure")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.fail is not None:
+        from alkaflow.errors import known_outcome  # only where it is needed: every import counts
+
+        try:
+            known_outcome(options.fail)
+        except ValueError as error:
+            parser.error(str(error))
+    return options
 
 
 def id_of(calculation: dict[str, Any]) -> str:

@@ -267,6 +267,8 @@ def _converge_on_grids(
         try:
             needed = device.converge(mean_field, density, watch, keeper)
         except CalculationError as error:
+            if keeper is not None:
+                keeper.forget()
             raise CalculationError(error.outcome, f"{level}: {error}") from error
         reached = replace(reached, corrections=reached.corrections + needed)
         if len(reached.corrections) > reached.tested or (level.stability and reached.stability is None):

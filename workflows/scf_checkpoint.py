@@ -17,7 +17,7 @@ from alkaflow.files import sha256_of
 from alkaflow.structures import FloatArray
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.basis import basis_hash
-from alkaflow.workflows.checkpoint import Checkpoint, load, save
+from alkaflow.workflows.checkpoint import Checkpoint, generations, load, save
 from alkaflow.workflows.guess import filled_orbitals
 from alkaflow.workflows.stability import Stability
 
@@ -125,6 +125,11 @@ class ScfKeeper:
     def save(self, mean_field: Any) -> None:
         """Save a converged object, whatever the time."""
         self._save(mean_field.mo_coeff, mean_field.mo_occ, float(mean_field.e_tot), [])
+
+    def forget(self) -> None:
+        """Remove what was saved: an SCF that ended without a solution is no start for the next attempt."""
+        for path in generations(self._directory, SCF):
+            path.unlink(missing_ok=True)
 
     def _save(self, coefficients: Any, occupations: Any, energy: float, corrections: list[dict[str, Any]]) -> None:
         begin = self._clock()

@@ -140,6 +140,8 @@ class KohnShamGradient:
         try:
             return before + self._device.converge(mean_field, density, self._watch, self._keeper)
         except CalculationError as error:
+            if self._keeper is not None:
+                self._keeper.forget()
             raise CalculationError(error.outcome, f"{self._level}: {error}") from error
 
     def _resumed(self, molecule: Any, guess: Guess | None) -> tuple[Guess | None, list[dict[str, Any]]]:

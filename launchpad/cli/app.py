@@ -6,6 +6,7 @@ import typer
 
 from alkaflow.launchpad.cli import (
     commands_calculate,
+    commands_cluster,
     commands_db,
     commands_queue,
     commands_results,
@@ -50,5 +51,6 @@ app.command("calculate")(commands_calculate.calculate)
 for name, function in commands_structures.COMMANDS.items():
     app.command(name)(function)
 app.add_typer(commands_results.app, name="results")
+app.add_typer(commands_cluster.app, name="cluster")
 app.add_typer(commands_db.app, name="db")
 app.command("doctor")(commands_db.doctor)

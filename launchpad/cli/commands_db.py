@@ -129,11 +129,14 @@ def restore(
 def migrate() -> None:
     """Bring a database that an older alkaflow wrote to the present version; safe to be run again. Dump it first."""
     from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.queue import Queue
     from alkaflow.launchpad.schema import SCHEMA_VERSION
     from alkaflow.launchpad.schema import migrate as bring_up
 
     with open_database(load_settings(), any_version=True) as database:
         counts = bring_up(database, lambda name, changed: say(f"{name}: {changed} changed"))
+        if counts:
+            Queue(database).repair(everything=True)
     changed = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     print(f"schema {SCHEMA_VERSION}: {changed or 'nothing'} changed")
 

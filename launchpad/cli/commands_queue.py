@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alkaflow.errors import ADVICE, BadInputError, UnknownNameError
+from alkaflow.errors import ADVICE, BadInputError, ServiceError, UnknownNameError
 from alkaflow.launchpad.cli.output import duration, print_json, say, study_name
 from alkaflow.settings import Settings, load_settings
 
@@ -192,16 +192,30 @@ def repair(
     as_json: JsonOption = False,
 ) -> None:
     """Free what dead workers and jobs held, and bring FireWorks' books to our states."""
+    from dataclasses import asdict
+
+    from alkaflow.launchpad.cluster.reconcile import reconcile
+    from alkaflow.launchpad.cluster.scheduler import scheduler_of
     from alkaflow.launchpad.queue import Queue
 
     with _database() as (database, settings):
+        scheduler = scheduler_of(settings)
+        ended = []
+        if scheduler is not None:
+            try:
+                ended = reconcile(database, settings, scheduler)
+            except ServiceError as error:
+                say(f"nothing of the scheduler's jobs was touched: {error}")
         freed = Queue(database, settings.lease_seconds).repair(everything)
     if as_json:
-        print_json({"freed": freed})
+        print_json({"jobs": [asdict(job) for job in ended], "freed": freed})
         return
+    for job in ended:
+        print(f"{job.job} has ended: {job.outcome}, {job.reason}")
+        freed += job.calculations
     for calculation in freed:
         print(f"freed: {calculation}")
-    print(f"{len(freed)} calculations were freed; alkaflow why ID says why")
+    print(f"{len(freed)} calculations were freed" + ("; alkaflow why ID says why" if freed else ""))
 
 
 def sync(

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from alkaflow.cluster import ClusterSettings
 from alkaflow.errors import BadInputError
-from alkaflow.files import write_atomically
+from alkaflow.files import private_directory, write_atomically
 from alkaflow.launchpad.cluster.packing import request_for
 from alkaflow.launchpad.cluster.script import adapter_for, worker_command
 from alkaflow.launchpad.database import database_uri
@@ -105,7 +105,7 @@ def write_fireworks(settings: Settings, cluster: ClusterSettings, start: bool = 
         There is no database.
     """
     directory = settings.data_dir / "fireworks"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_directory(directory)
     directory.chmod(0o700)
     request = request_for(cluster, [])
     adapter = adapter_for(settings, cluster, request, worker_command(request.pack))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from alkaflow.cluster import ClusterSettings
 from alkaflow.errors import BadInputError, ServiceError
-from alkaflow.files import write_atomically
+from alkaflow.files import private_directory, write_atomically
 from alkaflow.launchpad.cluster.packing import Cost, Request, request_for
 from alkaflow.launchpad.cluster.scheduler import Scheduler, scheduler_for, user_name
 from alkaflow.launchpad.cluster.script import adapter_for, render, submit_environment, worker_command
@@ -165,7 +165,7 @@ def refuse_embedded(settings: Settings, cluster: ClusterSettings, scheduler: Sch
 
 def _new_directory(parent: Path) -> Path:
     """Make an empty folder that only its user can enter, named by the time."""
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_directory(parent)
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     directory = parent / name
     directory.mkdir(mode=0o700)

@@ -55,7 +55,7 @@ def request_for(cluster: ClusterSettings, costs: Sequence[Cost], waiting: int | 
     """Settle what each of some equal jobs asks for.
 
     What the settings say stands. The rest follows from the estimates: memory for ``pack`` calculations like the
-    largest, twice the estimated time. Where nothing has an estimate: one calculation per core, 2 GB per core, 12 h.
+    largest, twice the estimated time. Where nothing has an estimate: four cores per calculation, 2 GB per core, 12 h.
 
     Parameters
     ----------
@@ -81,7 +81,8 @@ def request_for(cluster: ClusterSettings, costs: Sequence[Cost], waiting: int | 
 def auto_pack(cores: int, memory_mb: int | None, costs: Sequence[Cost], waiting: int) -> int:
     """How many calculations share a job: each has its cores and, where the memory is given, room for the largest.
 
-    A calculation of up to 15 minutes needs one core, of up to two hours two, a longer one four.
+    A calculation of up to 15 minutes needs one core, of up to two hours two, a longer one four, and so does one without
+    an estimate.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def auto_pack(cores: int, memory_mb: int | None, costs: Sequence[Cost], waiting:
     waiting
         More than this many would have nothing to do.
     """
-    most = cores
+    most = cores // _CORES_OF_LARGE
     if costs:
         typical = median(cost.seconds for cost in costs)
         needed = 1 if typical <= _SMALL else _CORES_OF_MEDIUM if typical <= _MEDIUM else _CORES_OF_LARGE

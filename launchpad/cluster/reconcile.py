@@ -60,7 +60,7 @@ def reconcile(database: Database, settings: Settings, scheduler: Scheduler) -> l
         if job in hidden:
             continue
         if fate.outcome is not None:
-            freed = queue.release_job(job, fate.outcome, fate.reason) if job in claims else []
+            freed = queue.release_job(job, fate.outcome, fate.reason)
             ended.append(Ended(job, fate.outcome, fate.reason, freed))
         elif fate.waiting and job in claims:
             # it was sent back to wait: what it held before is not being computed

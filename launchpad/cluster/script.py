@@ -170,7 +170,7 @@ def _scratch(cluster: ClusterSettings) -> list[str]:
     problem = f"'cluster.scratch {cluster.scratch} is no folder here; scratch goes to data_dir: '"
     return [
         f'scratch="{cluster.scratch}"',
-        'if mkdir -p -- "$scratch" && [ -w "$scratch" ]; then export PYSCF_TMPDIR="$scratch"',
+        'if mkdir -p -- "$scratch" && [ -w "$scratch" ]; then export ALKAFLOW_SCRATCH_DIR="$scratch"',
         f'else echo {problem}"$(hostname)" >&2; fi',
     ]
 

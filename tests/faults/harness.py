@@ -69,14 +69,19 @@ def environment_of(settings: Settings, uri: str | None = None) -> dict[str, str]
 
 
 def start_worker(
-    settings: Settings, *engine: str, options: Sequence[str] = (), uri: str | None = None, wrapper: Sequence[str] = ()
+    settings: Settings,
+    *engine: str,
+    options: Sequence[str] = (),
+    uri: str | None = None,
+    wrapper: Sequence[str] = (),
+    output: int = subprocess.PIPE,
 ) -> "subprocess.Popen[str]":
     """A worker process with the fake engine, in a process group of its own; its events are lines of its output."""
     return subprocess.Popen(
         [*wrapper, sys.executable, str(WORKER), *options, "--", *engine],
         env=environment_of(settings, uri),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
         text=True,
         start_new_session=True,
     )
@@ -213,7 +218,8 @@ def check_nothing_lost(database: Database, documents: dict[str, Any], submitted:
     pad = database.fireworks
     theirs = {d["name"]: d["state"] for d in pad.fireworks.find()}
     assert pad.fireworks.count_documents({}) == len(theirs) == len(submitted), "a firework too few or too many"
-    assert theirs == {i: d["state"] for i, d in documents.items()}
+    apart = {i: (d["state"], theirs[i], d["behind"]) for i, d in documents.items() if theirs[i] != d["state"]}
+    assert not apart, "ours, FireWorks', and whether it is known to be behind"
     assert pad.workflows.count_documents({"locked": True}) == 0
     assert database.db["submissions"].count_documents({}) == 0
     assert database.locks.count_documents({}) == 0

@@ -122,7 +122,7 @@ def test_packing_gives_each_calculation_cores_and_memory() -> None:
     assert auto_pack(2, None, [long] * 50, 50) == 1
     assert auto_pack(16, 16_000, [large, short], 50) == 3  # (16000 - 500) / (4000 * 1.25) = 3.1
     assert auto_pack(16, 1000, [large], 50) == 1
-    assert auto_pack(16, None, [], 50) == 16
+    assert auto_pack(16, None, [], 50) == 4
     assert auto_pack(16, None, [], 0) == 1
 
 
@@ -271,7 +271,7 @@ def test_a_slurm_script_has_all_that_was_asked_for(settings: Settings) -> None:
 def test_what_was_not_asked_for_is_not_in_the_script(settings: Settings) -> None:
     script = script_of(on(settings), SMALL)
     check_syntax(script)
-    for word in ("partition", "account", "qos", "constraint", "gres", "PYSCF_TMPDIR"):
+    for word in ("partition", "account", "qos", "constraint", "gres", "ALKAFLOW_SCRATCH_DIR"):
         assert word not in script
     assert script.splitlines()[-1] == f"exec {sys.executable} -P -m alkaflow.launchpad.cli worker --pack 1"
 
@@ -448,8 +448,8 @@ def test_a_job_reaches_its_node_with_the_right_environment(
     assert seen["SLURM_CPUS_PER_TASK"] == "2"
     assert seen["SLURM_MEM_PER_NODE"] == "573"  # 600 MB in units of 2^20 bytes
     assert 0 < float(seen["SLURM_JOB_END_TIME"]) - time.time() < 120
-    assert seen["PYSCF_TMPDIR"] == f"{scratch}/{number}"
-    assert Path(seen["PYSCF_TMPDIR"]).is_dir()
+    assert seen["ALKAFLOW_SCRATCH_DIR"] == f"{scratch}/{number}"
+    assert Path(seen["ALKAFLOW_SCRATCH_DIR"]).is_dir()
     assert "CANARY" not in seen
     assert mode(launched.directory) == 0o700
     for left in slurm.root.rglob("*"):
@@ -468,7 +468,7 @@ def test_fates_on_a_real_slurm(slurm: SlurmService, database: Database, settings
     done = number_after(asked, database, ["true"])
     cancelled = number_after(asked, database, SLEEP)
     running = number_after(on(settings, partition="both"), database, SLEEP)
-    waiting = slurm.run("sbatch", "--parsable", "--begin=now+1hour", "--wrap", "true").strip()
+    waiting = slurm.run("sbatch", "--parsable", "-o", "/dev/null", "--begin=now+1hour", "--wrap", "true").strip()
     slurm.wait(cancelled, "RUNNING")
     slurm.wait(running, "RUNNING")
     slurm.run("scancel", cancelled)
@@ -490,7 +490,9 @@ def test_fates_on_a_real_slurm(slurm: SlurmService, database: Database, settings
 
 def test_a_lost_node_and_a_more_urgent_job(slurm: SlurmService, database: Database, settings: Settings) -> None:
     everything = Request(cores=4, memory_mb=500, walltime_seconds=120, pack=1)
-    first = slurm.run("sbatch", "--parsable", "-p", "both", "-w", "two", "-c4", "--wrap", "sleep 300").strip()
+    first = slurm.run(
+        "sbatch", "--parsable", "-o", "/dev/null", "-p", "both", "-w", "two", "-c4", "--wrap", "sleep 300"
+    ).strip()
     slurm.wait(first, "RUNNING")
     second = number_after(on(settings, partition="urgent"), database, SLEEP, everything)
     slurm.wait(second, "RUNNING")
@@ -634,6 +636,7 @@ def running_job(slurm: SlurmService, database: Database, settings: Settings) -> 
     return number_of(launched.job), document["_id"]
 
 
+@pytest.mark.faults
 def test_a_worker_ends_well_at_the_signal_and_badly_without_it(
     slurm: SlurmService, database: Database, settings: Settings
 ) -> None:
@@ -648,13 +651,16 @@ def test_a_worker_ends_well_at_the_signal_and_badly_without_it(
     assert (document["state"], document["claim"], document["deaths"]) == ("READY", None, [])
 
     number, held = running_job(slurm, database, asked)
-    slurm.run("scancel", "--full", "--signal=KILL", number)
-    slurm.wait(number, "FAILED", "CANCELLED", "COMPLETED")
-    ended = {one.job: one for one in reconcile(database, asked, Slurm())}
-    assert ended[f"slurm:{number}"].calculations == [held]
     document = database.calculations.find_one({"_id": held})
     assert document is not None
-    assert (document["state"], document["claim"]) == ("READY", None)
+    os.kill(document["claim"]["owner"]["pid"], signal.SIGKILL)
+    slurm.wait(number, "FAILED")
+    ended = {one.job: one for one in reconcile(database, asked, Slurm())}
+    assert ended[f"slurm:{number}"].calculations == [held]
+    assert "by signal 9" in ended[f"slurm:{number}"].reason
+    document = database.calculations.find_one({"_id": held})
+    assert document is not None
+    assert (document["state"], document["claim"], document["deaths"]) == ("READY", None, ["failed"])
 
 
 @pytest.mark.faults

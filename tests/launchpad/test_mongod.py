@@ -1,5 +1,6 @@
 """The embedded mongod: on a Unix socket, private, started once, stopped cleanly."""
 
+import json
 import os
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from pymongo import MongoClient
 
 from alkaflow.errors import ServiceError
 from alkaflow.launchpad.mongod import EmbeddedMongod, find_mongod
+from alkaflow.launchpad.owner import Owner
 from alkaflow.settings import Settings
 
 
@@ -60,11 +62,12 @@ def test_a_slow_one_is_waited_for_and_can_be_stopped(fresh: EmbeddedMongod, monk
     fresh.start()
     process = psutil.Process(fresh.pid())
     process.suspend()
-    monkeypatch.setattr("alkaflow.launchpad.mongod._START_SECONDS", 2.0)
     try:
         assert not fresh.is_running()
-        with pytest.raises(ServiceError, match="does not answer"):
-            fresh.start()
+        with monkeypatch.context() as impatient:
+            impatient.setattr("alkaflow.launchpad.mongod._START_SECONDS", 2.0)
+            with pytest.raises(ServiceError, match="does not answer"):
+                fresh.start()
         assert fresh.pid() == process.pid
     finally:
         process.resume()
@@ -134,3 +137,69 @@ def test_a_socket_directory_of_somebody_else(tmp_path: Path, monkeypatch: pytest
     server = EmbeddedMongod(Settings(data_dir=tmp_path / "d"))
     with pytest.raises(ServiceError, match="not a directory of yours"):
         server.start()
+
+
+# --- a home that several hosts share --------------------------------------------------------------------------------
+
+ELSEWHERE = {"host": "node-07", "machine": "0" * 32, "boot": "11111111-2222-3333-4444-555555555555"}
+
+
+def test_the_data_know_their_host(fresh: EmbeddedMongod) -> None:
+    fresh.start()
+    here = Owner.this_process()
+    assert json.loads(fresh.host_file.read_text(encoding="utf-8")) == {
+        "host": here.host,
+        "machine": here.machine,
+        "boot": here.boot,
+    }
+    assert stat.S_IMODE(fresh.host_file.stat().st_mode) == 0o600
+    assert fresh.other_host() is None
+
+
+def test_data_of_another_host_are_left_alone_until_it_stops(fresh: EmbeddedMongod) -> None:
+    fresh.start()
+    with MongoClient(fresh.uri, journal=True) as client:
+        client.test.things.insert_one({"_id": "theirs"})
+    process = psutil.Process(fresh.pid())
+    process.kill()
+    process.wait(10)
+    lock = fresh.directory / "data" / "mongod.lock"
+    assert lock.stat().st_size > 0  # as mongod leaves it
+    fresh.host_file.write_text(json.dumps(ELSEWHERE), encoding="utf-8")
+    log = fresh.log.stat().st_size
+    message = r"in use by the mongod of node-07, .*; run there: alkaflow db stop, or set mongodb_uri"
+    with pytest.raises(ServiceError, match=message):
+        fresh.start()
+    assert json.loads(fresh.host_file.read_text(encoding="utf-8")) == ELSEWHERE
+    assert fresh.log.stat().st_size == log  # nothing was started
+    assert fresh.other_host() == "node-07"
+    fresh.host_file.unlink()  # the host is gone for good
+    assert fresh.start()
+    with MongoClient(fresh.uri) as client:
+        assert client.test.things.find_one({}) == {"_id": "theirs"}
+
+
+def test_a_clean_stop_lets_another_host_begin(fresh: EmbeddedMongod) -> None:
+    fresh.start()
+    fresh.stop()
+    assert (fresh.directory / "data" / "mongod.lock").stat().st_size == 0
+    fresh.host_file.write_text(json.dumps(ELSEWHERE), encoding="utf-8")
+    assert fresh.start()
+    assert json.loads(fresh.host_file.read_text(encoding="utf-8"))["host"] == Owner.this_process().host
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"host": "node-07"}'])
+def test_a_damaged_note_is_written_anew(fresh: EmbeddedMongod, text: str) -> None:
+    (fresh.directory / "data").mkdir(parents=True)
+    (fresh.directory / "data" / "mongod.lock").write_text("12345", encoding="ascii")
+    fresh.host_file.write_text(text, encoding="utf-8")
+    assert fresh.other_host() is None
+
+
+def test_a_reboot_is_no_other_host(fresh: EmbeddedMongod) -> None:
+    here = Owner.this_process()
+    (fresh.directory / "data").mkdir(parents=True)
+    (fresh.directory / "data" / "mongod.lock").write_text(str(2**22 + 1), encoding="ascii")
+    before = {"host": here.host, "machine": here.machine, "boot": ELSEWHERE["boot"]}
+    fresh.host_file.write_text(json.dumps(before), encoding="utf-8")
+    assert fresh.start()

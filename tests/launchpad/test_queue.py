@@ -274,9 +274,7 @@ def test_killed_between_two_writes(database: Database, point: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("collection", ["workflows", "fireworks"])
-def test_killed_while_fireworks_is_told(
-    database: Database, collection: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_while_fireworks_is_told(database: Database, collection: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workflows are inserted first, their fireworks second; a kill before or between leaves nothing for ever."""
     plan = plan_of()
 

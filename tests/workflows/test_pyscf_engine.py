@@ -332,9 +332,9 @@ class _LosesIt(Cpu):
     def __init__(self) -> None:
         self.grids = 0
 
-    def converge(self, mean_field: Any, density: Any, watch: Any) -> list[dict[str, Any]]:
+    def converge(self, mean_field: Any, density: Any, watch: Any, keep: Any = None) -> list[dict[str, Any]]:
         self.grids += 1
-        found = super().converge(mean_field, density, watch)
+        found = super().converge(mean_field, density, watch, keep)
         if self.grids == 1:
             return found
         up, down = mean_field.make_rdm1()
