@@ -29,4 +29,8 @@ def find_log(database: Database, settings: Settings, document: Document, attempt
     elsewhere = next((d for d in entries if attempt in (None, d["attempt"])), None)
     if elsewhere is None:
         raise BadInputError(f"{which} ({document['title']}, {document['state']}) has left no log here")
+    if elsewhere["outcome"] == "converged":
+        raise BadInputError(
+            f"{which} ended well on {elsewhere['host']}, and its log is kept only where it says something"
+        )
     raise BadInputError(f"{which} has left no log here; it ran on {elsewhere['host']}, in {elsewhere['directory']}")

@@ -301,7 +301,7 @@ def _change(
         changed = act(Control(database, Queue(database, settings.lease_seconds)), query)
     if as_json:
         print_json(asdict(changed))
-    else:
+    elif changed.ids:
         left = ", ".join(f"{number} {state}" for state, number in changed.left.items())
         print(f"{len(changed.ids)} {done}" + (f"; left as they are: {left}" if left else ""))
     if not changed.ids:
