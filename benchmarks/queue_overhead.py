@@ -232,6 +232,13 @@ def labour(settings: Settings, workers: int, seconds: float) -> tuple[list[float
     return claims, completions, len(completions) / seconds
 
 
+def top_up(database: Database, size: int, first: int) -> int:
+    """Queue some more, so that no row runs dry; returns the next number."""
+    missing = max(2_000, size - database.calculations.count_documents({"state": "READY"}))
+    Queue(database).submit(inputs(missing, first))
+    return first + missing
+
+
 def measure_scale(sizes: Sequence[int], workers: Sequence[int], seconds: float) -> None:
     """Claims per second, latencies, and whole calculations with the fake engine, by length of the queue."""
     whole: dict[int, float] = {}
@@ -245,10 +252,12 @@ def measure_scale(sizes: Sequence[int], workers: Sequence[int], seconds: float) 
                 f"\n{size} queued: submitted in {submitting:.2f} s; status {1e3 * looking:.0f} ms, "
                 f"repair {1e3 * repairing:.0f} ms, opening {1e3 * opening:.0f} ms"
             )
+            first = top_up(database, size, size)
             each = ours_per_calculation(database, settings, 41)
             whole[size] = median(each)
             print(f"  1 worker with the fake engine: {milliseconds(each)} for a whole calculation")
             for number in workers:
+                first = top_up(database, size, first)
                 claims, completions, rate = labour(settings, number, seconds)
                 print(
                     f"  {number:3} workers: {rate:6.1f} calculations/s; claim {milliseconds(claims)}; "

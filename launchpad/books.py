@@ -3,13 +3,13 @@
 The name of a firework is the id of its calculation. Everything here may be told to do the same thing twice.
 """
 
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import NamedTuple
 
 from fireworks import Firework, FWAction, FWorker, Workflow
+from fireworks.core.launchpad import WFLock
 from pymongo import UpdateMany
 from pymongo.errors import PyMongoError
 
@@ -20,9 +20,14 @@ from alkaflow.launchpad.firetask import firework_for
 from alkaflow.launchpad.locks import Refresh
 from alkaflow.launchpad.specs import check_spec
 
+_MOST_NAMES = 1000  # that a query names
 _BATCH = 100  # fireworks that are looked at together for one to claim
-_LOCK_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # s
+_LOCKED_SECONDS = 5  # FireWorks waits so long for a lock, and takes it; a living holder has it for milliseconds
 _WITHOUT_LAUNCH = ("WAITING", "READY", "PAUSED", "DEFUSED")
+
+
+# FireWorks' lock on a workflow has no owner and is waited for for minutes; its settings would have to be in a file.
+WFLock.__init__.__defaults__ = (_LOCKED_SECONDS, True)
 
 
 class Entry(NamedTuple):
@@ -95,14 +100,28 @@ class Books:
             self._append(tree, wanted, parents[wanted[tree[0]]["parent"]])
             refresh()
 
-    def enqueue_missing(self, documents: Sequence[Document]) -> None:
+    def enqueue_missing(self, documents: Sequence[Document], refresh: Refresh = lambda: None) -> None:
         """Give those of some calculations their fireworks that have none; see `enqueue`."""
         self._drop_orphans([d["_id"] for d in documents])
         known = self._numbers(d["_id"] for d in documents)
         missing = [d for d in documents if d["_id"] not in known]
-        for some in pieces([d["firework"] for d in missing]):  # a workflow without its fireworks
-            self._pad.workflows.delete_many({"nodes": {"$in": list(some)}})
-        self.enqueue(missing)
+        torn = self._remove_torn([d["firework"] for d in missing])
+        self.enqueue([d for d in documents if d["_id"] not in known or d["_id"] in torn], refresh)
+
+    def _remove_torn(self, numbers: Sequence[int]) -> set[str]:
+        """Remove workflows that lack some of these fireworks, where nothing of them was launched; names that went."""
+        gone: set[str] = set()
+        for some in pieces(list(numbers)):
+            for workflow in self._pad.workflows.find({"nodes": {"$in": list(some)}}, {"nodes": 1}):
+                there = list(
+                    self._pad.fireworks.find({"fw_id": {"$in": workflow["nodes"]}}, {"name": 1, "launches": 1})
+                )
+                if any(firework["launches"] for firework in there):
+                    continue
+                self._pad.workflows.delete_one({"_id": workflow["_id"]})
+                self._pad.fireworks.delete_many({"fw_id": {"$in": workflow["nodes"]}})
+                gone |= {firework["name"] for firework in there}
+        return gone
 
     def _append(self, tree: Sequence[str], documents: Mapping[str, Document], parent: int) -> None:
         """Let a tree wait for a firework that is queued already."""
@@ -144,11 +163,14 @@ class Books:
     def ready(self, only: Collection[str] | None = None) -> Iterator[list[Entry]]:
         """Yield what FireWorks calls ready, in the order to be taken: by priority, then by submission."""
         query: Document = {"state": "READY"}
-        if only is not None:
-            query["name"] = {"$in": list(only)}
+        wanted = frozenset(only) if only is not None else None
+        if wanted is not None and len(wanted) <= _MOST_NAMES:
+            query["name"] = {"$in": list(wanted)}
         found = self._pad.fireworks.find(query, {"name": 1, "fw_id": 1, "spec": 1, "_id": 0})
         batch: list[Entry] = []
         for firework in found.sort([("spec._priority", -1), ("fw_id", 1)]).batch_size(_BATCH):
+            if wanted is not None and firework["name"] not in wanted:
+                continue
             batch.append(Entry(firework["name"], int(firework["fw_id"]), _is_sound(firework)))
             if len(batch) == _BATCH:
                 yield batch
@@ -162,20 +184,11 @@ class Books:
         return None if found is None else Entry(calculation, int(found["fw_id"]), _is_sound(found))
 
     def check_out(self, number: int, host: str) -> int | None:
-        """Launch a firework; returns the number of the launch, or None when it is not ready, or locked."""
-        if not self._is_unlocked(number):
-            return None
+        """Launch a firework; returns the number of the launch, or None when it is not ready any more."""
         launched, launch = self._pad.checkout_fw(self._worker, "", fw_id=number, host=host)
+        self._pad.backup_launch_data.clear()  # copies of every launch, which nobody reads
+        self._pad.backup_fw_data.clear()
         return None if launched is None else int(launch)
-
-    def _is_unlocked(self, number: int) -> bool:
-        """Whether the workflow of a firework is free, or soon is; FireWorks would wait for minutes."""
-        locked = {"nodes": number, "locked": True}
-        for pause in _LOCK_PAUSES:
-            if self._pad.workflows.find_one(locked, {"_id": 1}) is None:
-                return True
-            time.sleep(pause)
-        return False
 
     def end(self, launch: int, state: str) -> bool:
         """End a launch as COMPLETED or FIZZLED; whether FireWorks has understood."""
@@ -193,10 +206,10 @@ class Books:
         """Write a spec anew that holds anything but our data; what it held is not read any further."""
         self._pad.fireworks.update_one({"fw_id": entry.number}, {"$set": {"spec": _spec(entry.calculation, priority)}})
 
-    def set_priority(self, numbers: Collection[int], priority: int) -> None:
-        """Let fireworks come before others, or after."""
-        for some in pieces(list(numbers)):
-            self._pad.fireworks.update_many({"fw_id": {"$in": list(some)}}, {"$set": {"spec._priority": priority}})
+    def set_priority(self, names: Collection[str], priority: int) -> None:
+        """Let the fireworks of calculations come before others, or after."""
+        for some in pieces(list(names)):
+            self._pad.fireworks.update_many({"name": {"$in": list(some)}}, {"$set": {"spec._priority": priority}})
 
     def unlock_idle_workflows(self, number: int | None = None) -> None:
         """Remove FireWorks' locks, which have no owner, from workflows that nobody works on.
@@ -224,23 +237,24 @@ class Books:
             states |= {d["name"]: State(int(d["fw_id"]), d["state"], noted.get(d["fw_id"], "")) for d in found}
         return states
 
-    def rewrite(self, number: int, ours: str) -> None:
-        """Bring a firework to our state; nobody may claim its calculation meanwhile."""
-        found = self._pad.fireworks.find_one({"fw_id": number}, {"state": 1})
+    def rewrite(self, calculation: str, ours: str) -> bool:
+        """Bring the firework of a calculation to our state; whether that was done. Nobody may claim it meanwhile."""
+        found = self._pad.fireworks.find_one({"name": calculation}, {"state": 1, "fw_id": 1})
         if found is None:
-            return
+            return False
+        number = int(found["fw_id"])
         if found["state"] == ours:
-            return
+            self.note([number], ours)
+            return True
         self.unlock_idle_workflows(number)
         if found["state"] not in _WITHOUT_LAUNCH:
             self._pad.rerun_fw(number)  # archives its launches
-        if ours == "COMPLETED":
-            self.set_states([number], "READY")
-            launch = self.check_out(number, "")
-            if launch is not None:
-                self.end(launch, "COMPLETED")
-        else:
+        if ours != "COMPLETED":
             self.set_states([number], ours)
+            return True
+        self.set_states([number], "READY")
+        launch = self.check_out(number, "")
+        return launch is not None and self.end(launch, "COMPLETED")
 
     def set_states(self, numbers: Collection[int], state: str) -> None:
         """Write a state that no launch stands behind, where none runs."""

@@ -53,7 +53,7 @@ class Control:
             some = documents[begin : begin + _BATCH]
             ids = [d["_id"] for d in some]
             self._db.calculations.update_many({"_id": {"$in": ids}}, {"$set": {"priority": priority}})
-            self._books.set_priority([d["firework"] for d in some if d["firework"] is not None], priority)
+            self._books.set_priority(ids, priority)
             changed.ids += ids
         return changed
 
@@ -71,7 +71,9 @@ class Control:
                 ready = document["parent"] is None or document["parent"] in done
                 groups.setdefault(to or ("READY" if ready else "WAITING"), []).append(document["_id"])
             for state, ids in groups.items():
-                still = {"_id": {"$in": ids}, "state": {"$in": list(states)}}
+                # not those whose books are being rewritten; a job folder holds also what waits
+                free = [{"claim": None}, {"state": "RUNNING"}, {"claim.job": {"$regex": "^folder:"}}]
+                still = {"_id": {"$in": ids}, "state": {"$in": list(states)}, "$or": free}
                 update = {"state": state, "claim": None, "progress": None, "behind": True, **fields}
                 self._db.calculations.update_many(still, {"$set": update})
                 moved = self._db.calculations.find({"_id": {"$in": ids}, "state": state, "behind": True}, {"state": 1})

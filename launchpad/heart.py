@@ -8,10 +8,8 @@ from typing import Any, Self
 
 from pymongo.errors import PyMongoError
 
+from alkaflow.launchpad.owner import beat_seconds
 from alkaflow.launchpad.queue import Claim, Queue
-
-_LONGEST = 5.0  # s between two beats
-_BEATS_PER_LEASE = 4
 
 
 class Heart:
@@ -34,7 +32,7 @@ class Heart:
         self.progress: dict[str, Any] | None = None
         self.lost = False
         self._queue, self._claim, self._keep_alive = queue, claim, keep_alive
-        self._seconds = min(_LONGEST, lease_seconds / _BEATS_PER_LEASE)
+        self._seconds = beat_seconds(lease_seconds)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"heart of {claim.id}", daemon=True)
 

@@ -53,7 +53,7 @@ def explain(database: Database, document: Document) -> Explanation:
         "READY": _ready, "WAITING": _waiting, "RUNNING": _running, "FIZZLED": _fizzled,
         "COMPLETED": _completed, "PAUSED": _paused, "DEFUSED": _cancelled,
     }  # fmt: skip
-    because, next_steps = say[document["state"]](database, document)
+    because, next_steps = _in_a_folder(document) or say[document["state"]](database, document)
     if document["behind"]:
         because.append("FireWorks was not told yet")
         next_steps.append("alkaflow repair")
@@ -66,6 +66,26 @@ def explain(database: Database, document: Document) -> Explanation:
 
 
 Sentences = tuple[list[str], list[str]]
+
+
+def _in_a_folder(document: Document) -> Sentences | None:
+    """What a job folder holds; None for what none does."""
+    claim = document["claim"]
+    folder = claim["owner"].get("folder") if claim and "owner" in claim else None
+    if folder is None:
+        return None
+    now = datetime.now(UTC)
+    since, until = (f"{claim[key]:%Y-%m-%d %H:%M} UTC" for key in ("since", "expires"))
+    made = f"the job folder {folder}, made on {claim['owner'].get('made_on')}, has it since {since}"
+    if claim["expires"] < now:
+        return [f"{made}; its time was over at {until}"], [f"alkaflow sync {folder}", "alkaflow repair"]
+    because = [f"{made}, until {until}"]
+    if document["state"] != "RUNNING":
+        because.append(f"it begins there when {document['parent']} is done")
+    return because, [
+        f"alkaflow cluster compute {folder}, on a node, then: alkaflow sync {folder}",
+        f"alkaflow cluster unpack {folder}, to give it back",
+    ]
 
 
 def _ready(database: Database, document: Document) -> Sentences:
@@ -108,7 +128,7 @@ def _waiting(database: Database, document: Document) -> Sentences:
     if parent["state"] == "PAUSED":
         return [f"it needs the result of {name}, which is paused"], [f"alkaflow resume {parent['_id'][:8]}"]
     if parent["state"] == "COMPLETED":
-        return [f"the result of {name} is there, and it was not told"], ["alkaflow repair"]
+        return [f"the result of {name} is there, and it was not told"], ["alkaflow repair --all"]
     return [f"it needs the result of {name}, which is {parent['state']}"], [f"alkaflow why {parent['_id'][:8]}"]
 
 

@@ -9,7 +9,7 @@ from pymongo.errors import DuplicateKeyError
 
 from alkaflow.errors import ServiceError
 from alkaflow.launchpad.database import Database, Document
-from alkaflow.launchpad.owner import Owner, owner_of
+from alkaflow.launchpad.owner import Owner, drop, holder_is_alive, keep, owner_of
 
 Refresh = Callable[[], None]
 _RENEWALS_PER_LEASE = 8
@@ -39,10 +39,11 @@ def lock(database: Database, name: str, lease_seconds: float, wait_seconds: floa
     LockedError
         It is held by a living process; names it.
     """
-    token = uuid.uuid4().hex
+    token = keep(uuid.uuid4().hex)
     until = time.monotonic() + wait_seconds
     while not _try_to_take(database, name, token, lease_seconds):
         if time.monotonic() > until:
+            drop(token)
             holder = owner_of(database.locks.find_one({"_id": name}))
             raise LockedError(f"{name} is being worked on by {holder or 'another process'}")
         time.sleep(0.1)
@@ -53,11 +54,14 @@ def lock(database: Database, name: str, lease_seconds: float, wait_seconds: floa
         nonlocal renewed
         if time.monotonic() - renewed > lease_seconds / _RENEWALS_PER_LEASE:
             renewed = time.monotonic()
-            database.locks.update_one({"_id": name, "token": token}, [{"$set": {"expires": _in(lease_seconds)}}])
+            mine = {"_id": name, "token": token}
+            if not database.locks.update_one(mine, [{"$set": {"expires": _in(lease_seconds)}}]).matched_count:
+                raise LockedError(f"{name} was taken over by another process, as this one had stalled; try again")
 
     try:
         yield refresh
     finally:
+        drop(token)
         database.locks.delete_one({"_id": name, "token": token})
 
 
@@ -75,8 +79,7 @@ def _try_to_take(database: Database, name: str, token: str, lease_seconds: float
             return False
         return True
     free: Document = {"_id": name, "token": held["token"]}
-    owner = owner_of(held)
-    alive = owner.is_alive() if owner else False
+    alive = holder_is_alive(held)
     if alive:
         return False
     if alive is None:

@@ -12,15 +12,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from alkaflow.errors import BadInputError, MismatchError
+from alkaflow.errors import BadInputError, CalculationError, MismatchError, ServiceError
 from alkaflow.files import sha256_of
 from alkaflow.launchpad.database import Database
+from alkaflow.launchpad.owner import drop
 from alkaflow.launchpad.queue import Claim, Queue
 from alkaflow.records import Record
 from alkaflow.settings import Settings
 from alkaflow.workflows.task import MANIFEST_FILE, ORBITAL_FILE, RECORD_FILE
 
-_DAMAGED = "MANIFEST.damaged"
+DAMAGED_FILE = "MANIFEST.damaged"
+"""What the MANIFEST of a result is called that is not whole."""
+
 _PARTS = frozenset({RECORD_FILE, ORBITAL_FILE})
 
 
@@ -44,12 +47,17 @@ class Entry:
 
 @dataclass
 class Synced:
-    """What a delivery did: ids delivered and known before, directories kept with the reason, damaged ones."""
+    """What a delivery did: ids delivered and known before, directories kept with the reason, damaged ones.
+
+    Of job folders also the failures that were delivered, by id, and a sentence on each folder.
+    """
 
     delivered: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
 
 
 def attempts_root(settings: Settings) -> Path:
@@ -124,7 +132,7 @@ def sync(
     database, queue
         Where to.
     roots
-        Directories of attempts: ``<root>/<calculation>/<attempt>/``.
+        Directories of attempts, ``<root>/<calculation>/<attempt>/``, and job folders.
     watch
         Called with every directory that is looked at.
 
@@ -133,11 +141,17 @@ def sync(
     BadInputError
         A root is no directory.
     """
+    from alkaflow.launchpad.folder_sync import deliver_folder
+    from alkaflow.launchpad.folders import JobFolder, is_job_folder
+
     for root in roots:
         if not root.is_dir():
             raise BadInputError(f"{root} is no directory; give one that holds attempts, or a job folder")
     synced = Synced()
     for root in roots:
+        if is_job_folder(root):
+            deliver_folder(database, queue, JobFolder(root), synced, watch)
+            continue
         for directory in entries(root):
             watch(directory)
             _sync_one(database, queue, directory, synced)
@@ -149,31 +163,44 @@ def _sync_one(database: Database, queue: Queue, directory: Path, synced: Synced)
         entry = read_entry(directory)
     except DamagedError as error:
         synced.damaged[str(directory)] = str(error)
-        (directory / MANIFEST_FILE).replace(directory / _DAMAGED)
+        with suppress(FileNotFoundError):
+            (directory / MANIFEST_FILE).replace(directory / DAMAGED_FILE)
         return
     if entry is None:
         return
-    name = entry.record.id
+    if offer(database, queue, entry, synced):
+        discard(directory)
+
+
+def offer(database: Database, queue: Queue, entry: Entry, synced: Synced) -> bool:
+    """Deliver a result whose claim is gone; False where it is kept, as ``synced`` then says.
+
+    It is taken where nobody computes its calculation and no other result is there.
+    """
+    name, directory = entry.record.id, entry.directory
     held = database.record(name)
     if held is not None:
         if held == entry.record:
             synced.known.append(name)
-            discard(directory)
-        else:
-            apart = entry.record.energy_hartree - held.energy_hartree
-            synced.kept[str(directory)] = f"the database holds another result of {name}, {apart:+.1e} Hartree away"
-        return
+            return True
+        apart = entry.record.energy_hartree - held.energy_hartree
+        synced.kept[str(directory)] = f"the database holds another result of {name}, {apart:+.1e} Hartree away"
+        return False
     claim = queue.adopt(name)
     if claim is None:
         known = database.calculations.find_one({"_id": name}, {"state": 1})
         why = f"{name} is {known['state']}: somebody computes it" if known else f"the database does not know {name}"
         synced.kept[str(directory)] = why
-        return
+        return False
     try:
         delivered = deliver(database, queue, claim, entry)
-    except MismatchError as error:
+    except (MismatchError, CalculationError, ServiceError) as error:
         synced.kept[str(directory)] = str(error)
-        return
+        return False
+    finally:
+        drop(claim.token)
     if delivered:
         synced.delivered.append(name)
-        discard(directory)
+    else:
+        synced.kept[str(directory)] = f"{name} was taken by somebody else meanwhile"
+    return delivered

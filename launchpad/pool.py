@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from itertools import pairwise
 
 from alkaflow.errors import BadInputError
+from alkaflow.launchpad.drain import Drain
 from alkaflow.launchpad.limits import usable_memory_mb
 from alkaflow.settings import ENV_PREFIX, Settings
 
@@ -32,7 +32,7 @@ def share_out(cores: Sequence[int], parts: int) -> list[list[int]]:
     return [list(cores[begin:end]) for begin, end in pairwise(ends)]
 
 
-def run_pool(settings: Settings, parts: int, stay: float, drain: threading.Event) -> int:
+def run_pool(settings: Settings, parts: int, stay: float, drain: Drain) -> int:
     """Run workers side by side until all have ended; returns the largest exit code that is no failed calculation's.
 
     SIGUSR1 and SIGTERM are passed on to them.
@@ -57,9 +57,12 @@ def run_pool(settings: Settings, parts: int, stay: float, drain: threading.Event
     memory = (settings.memory_mb or usable_memory_mb()) // parts
     if memory < _LEAST_MEMORY_MB:
         raise BadInputError(f"{parts} workers would have {memory} MB each; give a smaller --pack")
-    workers = [_start(share, memory, stay) for share in shares]
+    workers: list[subprocess.Popen[bytes]] = []
     told = False
     try:
+        for share in shares:
+            workers.append(_start(memory, share, stay))
+            os.sched_setaffinity(workers[-1].pid, share)
         while any(worker.poll() is None for worker in workers):
             if drain.is_set() and not told:
                 told = True
@@ -73,12 +76,10 @@ def run_pool(settings: Settings, parts: int, stay: float, drain: threading.Event
     return max((abs(worker.returncode) for worker in workers if worker.returncode not in (0, 1)), default=0)
 
 
-def _start(cores: Sequence[int], memory_mb: int, stay: float) -> "subprocess.Popen[bytes]":
+def _start(memory_mb: int, cores: Sequence[int], stay: float) -> "subprocess.Popen[bytes]":
     environment = os.environ | {f"{ENV_PREFIX}THREADS": str(len(cores)), f"{ENV_PREFIX}MEMORY_MB": str(memory_mb)}
     command = [sys.executable, "-P", "-m", "alkaflow.launchpad.cli", "worker", "--stay", str(stay)]
-    worker = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
-    os.sched_setaffinity(worker.pid, cores)
-    return worker
+    return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
 
 def _tell(workers: "Sequence[subprocess.Popen[bytes]]", number: signal.Signals) -> None:

@@ -20,7 +20,7 @@ from alkaflow.launchpad.books import Books, Entry
 from alkaflow.launchpad.database import Database, Document
 from alkaflow.launchpad.limits import current_job
 from alkaflow.launchpad.locks import Refresh, lock
-from alkaflow.launchpad.owner import Owner
+from alkaflow.launchpad.owner import Owner, drop, keep
 from alkaflow.launchpad.settling import Settling, failure_of
 from alkaflow.launchpad.submissions import Costs, Submissions
 from alkaflow.plans import Plan, SingleRun
@@ -59,12 +59,43 @@ class Submission:
     again: list[str]
 
 
-class Queue:
-    """The operations on the queue of a database."""
+@dataclass(frozen=True)
+class Holder:
+    """Who claims where that is not this process: the token of all its claims, its document as an owner, its job."""
 
-    def __init__(self, database: Database, lease_seconds: float = 120.0) -> None:
+    token: str
+    owner: Document
+    job: str | None
+
+    def claim(self, expires: Document) -> Document:
+        """The claim on a calculation, for an update pipeline."""
+        return {
+            "token": self.token,
+            "owner": {"$literal": self.owner},
+            "job": {"$literal": self.job},
+            "attempt": {"$add": ["$attempts", 1]},
+            "since": "$$NOW",
+            "expires": expires,
+        }
+
+
+class Queue:
+    """The operations on the queue of a database.
+
+    Parameters
+    ----------
+    database
+        Where it is.
+    lease_seconds
+        For how long a claim is good unless it is renewed [s].
+    holder
+        Whose claims are made; this process's by default.
+    """
+
+    def __init__(self, database: Database, lease_seconds: float = 120.0, holder: Holder | None = None) -> None:
         self._db = database
         self._lease = lease_seconds
+        self._holder = holder
         self._books = Books(database)
         self._settling = Settling(database, self._books)
         self._submissions = Submissions(database, self._books, self._settling)
@@ -87,7 +118,7 @@ class Queue:
         """
         ids = list(plan.calculations)
         with self.exclusively() as refresh:
-            self._submissions.settle()
+            self._submissions.settle(refresh)
             states = self._states(ids)
             new = [i for i in ids if i not in states]
             again = [i for i in ids if states.get(i) in ("FIZZLED", "DEFUSED")]
@@ -97,6 +128,7 @@ class Queue:
                     self._db.calculations.update_many(known, {"$addToSet": {"studies": plan.study.name}})
             self._submissions.add(plan, new, costs or {}, priority, refresh)
             for calculation in again:
+                refresh()
                 self.free(calculation)
         done = [i for i in ids if states.get(i) == "COMPLETED"]
         queued = [i for i in ids if i in states and i not in again and i not in done]
@@ -139,6 +171,9 @@ class Queue:
 
     def _launch(self, document: Document, entry: Entry) -> Claim | None:
         """Launch the firework of a held calculation; None, and given back, where it turns out not to be ready."""
+        if self._db.has_record(document["_id"]):  # only the news of it was cut short
+            self._give_back(document)
+            return None
         if not entry.sound:
             self._books.restore_spec(entry, document["priority"])
         claim = self._claim_of(document)
@@ -150,7 +185,11 @@ class Queue:
 
     def _give_back(self, document: Document) -> None:
         mine = {"_id": document["_id"], "claim.token": document["claim"]["token"]}
-        self._settling.settle(mine, self._settling.idle_state(document["_id"]))
+        drop(document["claim"]["token"])
+        if self._db.has_record(document["_id"]):
+            self._settling.finish(mine, behind=True)
+        else:
+            self._settling.settle(mine, self._settling.idle_state(document["_id"]))
 
     def _hold(
         self, ids: Sequence[str], seconds_left: float | None, states: Sequence[str] = _WAITING
@@ -161,21 +200,23 @@ class Queue:
         }  # fmt: skip
         if seconds_left is not None:
             query["$or"] = [{"cost": None}, {"cost.seconds": {"$lte": seconds_left}}]
-        claim = {
-            "token": uuid.uuid4().hex,
-            "owner": {"$literal": Owner.this_process().model_dump()},
-            "job": current_job(),
-            "attempt": {"$add": ["$attempts", 1]},
-            "since": "$$NOW",
-            "expires": self._expiry(),
-        }
+        token = uuid.uuid4().hex
+        this = Holder(token, Owner.this_process().model_dump(), current_job())
+        claim = (self._holder or this).claim(self._expiry())
         fields = {"state": "RUNNING", "claim": claim, "progress": None, "attempts": {"$add": ["$attempts", 1]}}
-        return self._db.calculations.find_one_and_update(
-            query,
-            [{"$set": fields}],
-            sort=[("priority", -1), ("firework", 1)],
-            return_document=ReturnDocument.AFTER,
-        )
+        keep(token)
+        held = None
+        try:
+            held = self._db.calculations.find_one_and_update(
+                query,
+                [{"$set": fields}],
+                sort=[("priority", -1), ("firework", 1)],
+                return_document=ReturnDocument.AFTER,
+            )
+        finally:
+            if held is None:  # also where the reply was lost: then repair frees it
+                drop(token)
+        return held
 
     def _claim_of(self, document: Document, with_positions: bool = True) -> Claim | None:
         """The claim that a document holds; None where the parent has no record."""
@@ -232,7 +273,8 @@ class Queue:
         except MismatchError as error:  # the calculation is done nevertheless
             mismatch = error
         told = claim.launch is not None and self._books.end(claim.launch, "COMPLETED")
-        self._settling.finish(_mine(claim), behind=not told)
+        if not self._settling.finish(_mine(claim), behind=not told):  # cancelled or taken since; the record is there
+            self._settling.finish({"_id": claim.id}, behind=True)
         self._settling.log(document, "mismatch" if mismatch else "converged", str(mismatch or ""), **details)
         if mismatch is not None:
             raise mismatch
@@ -299,9 +341,7 @@ class Queue:
         freed = []
         for document in self._db.calculations.find({"claim.job": job}, {"input": 0}):
             query = {"_id": document["_id"], "claim.token": document["claim"]["token"]}
-            if self._db.has_record(document["_id"]):
-                self._settling.finish(query, behind=True)
-            elif self._settling.end_try(query, document, outcome, reason) is None:
+            if self._settling.end_try(query, document, outcome, reason) is None:
                 continue
             freed.append(document["_id"])
         return freed
@@ -328,8 +368,9 @@ class Queue:
         from alkaflow.launchpad.repair import Repair
 
         with self.exclusively(wait_seconds) as refresh:
-            self._submissions.settle()
-            mender = Repair(self._db, self._books, self._settling, refresh)
+            self._books.unlock_idle_workflows()
+            self._submissions.settle(refresh)
+            mender = Repair(self._db, self._books, self._settling, refresh, self._lease)
             freed = mender.free_dead_claims()
             self._books.unlock_idle_workflows()
             mender.catch_up()

@@ -23,7 +23,7 @@ class Status:
 
 def known_study(database: Database, name: str) -> str:
     """Return the name of a study that was submitted; raise UnknownNameError for another."""
-    known = database.calculations.distinct("studies")
+    known = [name for name in database.calculations.distinct("studies") if name]
     if name not in known:
         raise UnknownNameError("submitted study", name, known)
     return name

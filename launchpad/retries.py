@@ -9,7 +9,12 @@ MOST_DEATHS = 3
 
 _MOST_FOR_MEMORY = 2  # one more try, planned with less memory
 _LESS_MEMORY = 0.6
-_FAILURES: dict[str, Outcome] = {"walltime": "out_of_time", "failed": "engine_crashed"}
+_FAILURES: dict[str, Outcome] = {
+    "walltime": "out_of_time",
+    "failed": "engine_crashed",
+    "unknown to the scheduler": "worker_lost",
+}
+_WITHOUT_PROGRESS = frozenset({"walltime", "out_of_time", "unknown to the scheduler"})
 _OF_THE_CALCULATION = frozenset({"engine_crashed", "out_of_memory", "disk_full", "worker_lost", "failed"})
 
 
@@ -23,7 +28,7 @@ def counts_as_death(outcome: str, moved_on: bool) -> bool:
     moved_on
         Whether the try had got anywhere; out of time without that counts, as it would go on for ever.
     """
-    return outcome in _OF_THE_CALCULATION or (outcome in ("walltime", "out_of_time") and not moved_on)
+    return outcome in _OF_THE_CALCULATION or (outcome in _WITHOUT_PROGRESS and not moved_on)
 
 
 def may_try_again(deaths: Sequence[str]) -> bool:

@@ -6,16 +6,18 @@ one that is being computed are never touched.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import WriteConcern
+from pymongo.errors import PyMongoError
 
 from alkaflow.launchpad.batches import pieces
 from alkaflow.launchpad.books import Books
 from alkaflow.launchpad.database import SCHEMA_VERSION, Database, Document
-from alkaflow.launchpad.owner import Owner
+from alkaflow.launchpad.owner import Owner, drop, keep
 from alkaflow.launchpad.retries import counts_as_death, failure_outcome, may_try_again
 
 _HOLD_SECONDS = 60.0
@@ -32,30 +34,41 @@ class Settling:
 
     def settle(self, query: Document, state: str, **fields: Any) -> bool:
         """Give the one calculation that fits a query a state and no claim; False when none fits."""
-        token = uuid.uuid4().hex
         update = {"state": state, "progress": None, "behind": True, **fields}
-        held = {key: {"$literal": value} for key, value in update.items()} | {"claim": self._hold(token)}
-        found = self._db.calculations.find_one_and_update(query, [{"$set": held}], projection={"firework": 1})
-        if found is None:
-            return False
-        self._rewrite(found["_id"], found["firework"], state, token)
+        with self._hold() as (token, claim):
+            held = {key: {"$literal": value} for key, value in update.items()} | {"claim": claim}
+            found = self._db.calculations.find_one_and_update(query, [{"$set": held}], projection={"_id": 1})
+            if found is None:
+                return False
+            self._rewrite(found["_id"], state, token)
         return True
 
-    def _hold(self, token: str) -> Document:
-        """A claim on a calculation whose books are rewritten: nobody takes it meanwhile."""
+    @contextmanager
+    def _hold(self) -> Iterator[tuple[str, Document]]:
+        """A claim, and its token, on a calculation whose books are rewritten: nobody takes it meanwhile."""
+        token = keep(uuid.uuid4().hex)
         expires = {"$add": ["$$NOW", int(_HOLD_SECONDS * 1000)]}
         owner = {"$literal": Owner.this_process().model_dump()}
-        return {"token": token, "owner": owner, "since": "$$NOW", "expires": expires}
-
-    def _rewrite(self, calculation: str, firework: int, state: str, token: str) -> None:
-        """Bring FireWorks to the state of a calculation that this process holds, and let go of it."""
-        mine = {"_id": calculation, "claim.token": token}
-        done: Document = {"claim": None}
         try:
-            self._books.rewrite(firework, state)
-            done["behind"] = False
+            yield token, {"token": token, "owner": owner, "since": "$$NOW", "expires": expires}
         finally:
-            self._db.calculations.update_one(mine, {"$set": done})
+            drop(token)
+
+    def _rewrite(self, calculation: str, state: str, token: str) -> None:
+        """Bring FireWorks to the state of a calculation that this process holds, and let go of it."""
+        told = False
+        try:
+            told = self._books.rewrite(calculation, state)
+        except PyMongoError:
+            raise
+        except Exception:  # noqa: BLE001  (FireWorks raises what it likes; the calculation stays marked)
+            told = False
+        finally:
+            mine = {"_id": calculation, "claim.token": token}
+            done = {"claim": None, "behind": not told}
+            if not self._db.calculations.update_one(mine, {"$set": done}).matched_count:
+                # somebody has changed it meanwhile, and FireWorks may have heard of both in any order
+                self._db.calculations.update_one({"_id": calculation}, {"$set": {"behind": True}})
 
     def finish(self, query: Document, behind: bool) -> bool:
         """Mark a calculation that has a record as done and its children ready; False when the query fits none."""
@@ -79,6 +92,8 @@ class Settling:
         **details
             For its log.
         """
+        if self._db.has_record(document["_id"]):  # it ended well, and only the news of it was cut short
+            return "COMPLETED" if self.finish(query, behind=True) else None
         deaths = list(document["deaths"])
         died = counts_as_death(outcome, moved_on=bool(document["progress"]))
         if died:
@@ -114,7 +129,7 @@ class Settling:
                 if firework is None:
                     continue
                 if firework.state != ours and not (ours in _IDLE and firework.state in _IDLE):
-                    self._catch_up_one(document["_id"], firework.number, ours)
+                    self._catch_up_one(document["_id"], ours)
                     continue
                 agreed.setdefault(ours, []).append(document["_id"])
                 if firework.state != ours:
@@ -128,14 +143,27 @@ class Settling:
             for state, names in agreed.items():
                 settled = {"_id": {"$in": names}, "state": state, "claim": None, "behind": True}
                 self._db.calculations.update_many(settled, {"$set": {"behind": False}})
+                self._look_again(names, state)
 
-    def _catch_up_one(self, calculation: str, firework: int, state: str) -> None:
+    def _look_again(self, names: Sequence[str], state: str) -> None:
+        """Mark what has changed while FireWorks was told an older state, or the older state of a parent."""
+        changed = {"_id": {"$in": names}, "state": {"$ne": state}}
+        self._db.calculations.update_many(changed, {"$set": {"behind": True}})
+        if state != "WAITING":
+            return
+        waiting = list(self._db.calculations.find({"_id": {"$in": names}, "state": "WAITING"}, {"parent": 1}))
+        parents = {"_id": {"$in": [d["parent"] for d in waiting]}}
+        done = {d["_id"] for d in self._db.records.find(parents, {"_id": 1})}
+        ready = {"_id": {"$in": [d["_id"] for d in waiting if d["parent"] in done]}, "state": "WAITING"}
+        self._db.calculations.update_many(ready, {"$set": {"state": "READY", "behind": True}})
+
+    def _catch_up_one(self, calculation: str, state: str) -> None:
         """Rewrite the books of a calculation, held so that nobody claims it, and claims are never rewritten."""
-        token = uuid.uuid4().hex
         free = {"_id": calculation, "state": state, "claim": None}
-        held = {"claim": self._hold(token), "behind": True}
-        if self._db.calculations.update_one(free, [{"$set": held}]).matched_count:
-            self._rewrite(calculation, firework, state, token)
+        with self._hold() as (token, claim):
+            held = {"claim": claim, "behind": True}
+            if self._db.calculations.update_one(free, [{"$set": held}]).matched_count:
+                self._rewrite(calculation, state, token)
 
     def log(self, document: Document, outcome: str, message: str, **details: Any) -> None:
         """Keep what became of a try."""
@@ -147,8 +175,8 @@ class Settling:
             "outcome": outcome,
             "message": message,
             "directory": details.get("directory"),
-            "host": (claim.get("owner") or {}).get("host"),
-            "job": claim.get("job"),
+            "host": details.get("host", (claim.get("owner") or {}).get("host")),
+            "job": details.get("job", claim.get("job")),
             "peak_memory_mb": details.get("peak_memory_mb"),
             "ended": datetime.now(UTC),
         }

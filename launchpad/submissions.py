@@ -14,7 +14,7 @@ from alkaflow.calculations import CalculationInput
 from alkaflow.launchpad.batches import in_parallel, pieces
 from alkaflow.launchpad.books import Books
 from alkaflow.launchpad.database import SCHEMA_VERSION, Database, Document
-from alkaflow.launchpad.locks import Refresh
+from alkaflow.launchpad.locks import LockedError, Refresh
 from alkaflow.launchpad.settling import Settling
 from alkaflow.plans import Plan, SingleRun
 from alkaflow.records import formula_of
@@ -80,16 +80,27 @@ class Submissions:
             self._db.calculations.insert_many([document(place) for place in places], ordered=False)
 
         in_parallel(insert, range(len(new)), refresh)
-        self._submissions.update_one({"_id": mark}, {"$set": {"state": "told"}})
+        if not self._submissions.update_one({"_id": mark}, {"$set": {"state": "told"}}).matched_count:
+            raise LockedError("the submission was taken back by another process, as this one had stalled; submit again")
         wanted = [
             {"_id": i, "title": plan.titles[i], "parent": plan.calculations[i].parent, "priority": priority,
              "firework": first + place} for place, i in enumerate(new)
         ]  # fmt: skip
         self._books.enqueue(wanted, refresh)
+        inside = set(new)
+        below = [i for i in new if plan.calculations[i].parent not in inside | {None}]
+        for some in pieces(below):  # whose parents may have ended meanwhile
+            self._settling.catch_up(list(self._db.calculations.find({"_id": {"$in": list(some)}}, {"state": 1})))
         self._submissions.delete_one({"_id": mark})
 
-    def settle(self) -> None:
-        """Undo or finish what killed submissions left."""
+    def settle(self, refresh: Refresh) -> None:
+        """Undo or finish what killed submissions left.
+
+        Parameters
+        ----------
+        refresh
+            Called now and then, to keep the lock.
+        """
         for submission in self._submissions.find({}):
             mine = {"submission": submission["_id"]}
             if submission["state"] == "begun":
@@ -97,8 +108,10 @@ class Submissions:
             else:
                 fields = {"title": 1, "parent": 1, "priority": 1, "firework": 1, "state": 1}
                 found = list(self._db.calculations.find(mine, fields).sort("firework", 1))
-                self._books.enqueue_missing(found)
-                self._settling.catch_up(found)
+                self._books.enqueue_missing(found, refresh)
+                for some in pieces(found):
+                    refresh()
+                    self._settling.catch_up(some)
             self._submissions.delete_one({"_id": submission["_id"]})
 
     def _recorded(self, ids: "set[str | None]") -> set[str]:

@@ -4,24 +4,24 @@ import json
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from alkaflow.calculations import CalculationInput
 from alkaflow.errors import CalculationError, Outcome, ServiceError
 from alkaflow.files import private_directory, write_atomically
 from alkaflow.launchpad.child import Child, Engine
-from alkaflow.launchpad.database import Database
-from alkaflow.launchpad.heart import Heart
+from alkaflow.launchpad.drain import Drain
 from alkaflow.launchpad.limits import TimeLimit, killed_for_memory, time_limit, usable_cores, usable_memory_mb
 from alkaflow.launchpad.logs import LOG_FILE
 from alkaflow.launchpad.outbox import DamagedError, Entry, attempts_root, read_entry
 from alkaflow.launchpad.queue import Claim
 from alkaflow.launchpad.retries import memory_to_plan_with
 from alkaflow.levels import Level
+from alkaflow.records import Record
 from alkaflow.settings import Settings
 from alkaflow.workflows.blas import process_environment
 from alkaflow.workflows.checkpoint import last_geometry, saved
@@ -35,6 +35,7 @@ _POLL_SECONDS = 0.2
 _INTERRUPT_SECONDS = 40.0  # from the signal to the end of a cycle or a gradient; then the process is ended
 _FREE_DISK_MB = 200
 _FULL_DISK_MB = 10  # a process that dies with less than this left died of it
+_TOLD_TO_STOP = (INTERRUPTED, -signal.SIGUSR1, -signal.SIGTERM)  # by a signal: before it listened, or with its group
 _REFUSED = ("out_of_memory", "disk_full")  # what a process was refused that then ended by itself
 
 
@@ -54,12 +55,32 @@ class DiedError(CalculationError):
         self.peak_memory_mb = peak_memory_mb
 
 
+class Parents(Protocol):
+    """Where the results are that others begin from: a database, or a job folder."""
+
+    def record(self, calculation: str) -> Record | None:
+        """Return the record of a calculation, or None."""
+
+    def get_file(self, sha256: str) -> bytes:
+        """Return the bytes of a file of a record."""
+
+
+class Pulse(Protocol):
+    """What a supervisor asks and tells while it waits: whether the claim is lost, and the progress."""
+
+    progress: dict[str, Any] | None
+
+    @property
+    def lost(self) -> bool:
+        """Whether to end at once."""
+
+
 class Supervisor:
     """Lets a process of its own compute.
 
     Parameters
     ----------
-    database, settings
+    parents, settings
         Where orbitals to begin with are, and with what to compute.
     engine
         What computes.
@@ -67,13 +88,13 @@ class Supervisor:
         Set when the worker has to stop.
     """
 
-    def __init__(self, database: Database, settings: Settings, engine: Engine, drain: threading.Event) -> None:
-        self._database = database
+    def __init__(self, parents: Parents, settings: Settings, engine: Engine, drain: Drain) -> None:
+        self._parents = parents
         self._settings = settings
         self._engine = engine
         self._drain = drain
 
-    def compute(self, claim: Claim, directory: Path, heart: Heart, watch: Callable[[Any, float], None]) -> Entry:
+    def compute(self, claim: Claim, directory: Path, heart: Pulse, watch: Callable[[Any, float], None]) -> Entry:
         """Compute a claimed calculation in a directory of its own; returns its result.
 
         Parameters
@@ -103,7 +124,10 @@ class Supervisor:
         environment = process_environment(os.environ, threads, self._settings.blas_kernel)
         environment |= {"PYSCF_TMPDIR": str(scratch), "TMPDIR": str(scratch)}
         killed = killed_for_memory()
-        child = Child(self._engine, directory, directory / LOG_FILE, environment)
+        try:
+            child = Child(self._engine, directory, directory / LOG_FILE, environment)
+        except OSError as error:
+            raise ServiceError(f"cannot start a computing process in {directory}: {error.strerror}") from None
         try:
             self._watch_child(child, claim, directory, heart, watch)
         finally:
@@ -142,25 +166,20 @@ class Supervisor:
         return scratch
 
     def _fetch_guess(self, claim: Claim, directory: Path) -> Level | None:
-        """Write the orbitals of the parent beside the task; returns their level, or None where none serve.
-
-        Those of other atoms, another charge or another multiplicity do not.
-        """
+        """Write the orbitals of the parent beside the task; returns their level, or None where none serve."""
         given = claim.calculation
-        parent = self._database.record(given.parent) if given.parent else None
-        if parent is None or parent.orbitals is None or given.ghosts:
+        parent = self._parents.record(given.parent) if given.parent else None
+        if parent is None or parent.orbitals is None or not can_begin_from(parent, given):
             return None
-        if (tuple(parent.symbols), parent.charge, parent.multiplicity) != (
-            given.symbols,
-            given.charge,
-            given.multiplicity,
-        ):
+        try:
+            orbitals = self._parents.get_file(parent.orbitals.sha256)
+        except ServiceError:  # missing or damaged: the calculation begins without them
             return None
-        write_atomically(directory / GUESS_FILE, self._database.get_file(parent.orbitals.sha256))
+        write_atomically(directory / GUESS_FILE, orbitals)
         return parent.level_of_theory
 
     def _watch_child(
-        self, child: Child, claim: Claim, directory: Path, heart: Heart, watch: Callable[[Any, float], None]
+        self, child: Child, claim: Claim, directory: Path, heart: Pulse, watch: Callable[[Any, float], None]
     ) -> None:
         begin = time.monotonic()
         limit = time_limit(self._settings.time_limit)
@@ -226,12 +245,18 @@ class Supervisor:
             if entry is None:
                 raise DiedError("engine_crashed", f"the computing process left no result; {log}", child.peak_memory_mb)
             return entry
-        if child.code in (INTERRUPTED, -signal.SIGUSR1):  # told to stop, perhaps before it could listen
+        if child.code in _TOLD_TO_STOP:
             raise GivenBackError("given back, as somebody told the computing process to stop")
         with suppress(OSError, ValueError, KeyError):
             failure = json.loads((directory / FAILURE_FILE).read_text(encoding="utf-8"))
             raise _failure(str(failure["outcome"]), str(failure["message"]), log, child.peak_memory_mb)
         raise DiedError(*_cause_of_death(child, directory, killed, free, log), child.peak_memory_mb)
+
+
+def can_begin_from(parent: Record, given: CalculationInput) -> bool:
+    """Whether orbitals of a parent serve a calculation; not those of other atoms, another charge or multiplicity."""
+    same = (tuple(parent.symbols), parent.charge, parent.multiplicity)
+    return not given.ghosts and same == (given.symbols, given.charge, given.multiplicity)
 
 
 def _failure(outcome: str, message: str, log: str, peak_memory_mb: float) -> CalculationError:
@@ -263,4 +288,7 @@ def checkpoints_of(settings: Settings, calculation: str) -> Path:
 
 def _free_disk_mb(directory: Path) -> float:
     """Disk left where a directory is [MB]."""
-    return shutil.disk_usage(directory).free / 1e6
+    try:
+        return shutil.disk_usage(directory).free / 1e6
+    except OSError:  # another worker has tidied what this one had lost
+        return float("inf")

@@ -6,11 +6,12 @@ is asked to take it.
 """
 
 import shutil
-import threading
+import socket
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +20,13 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from alkaflow.errors import CalculationError, MismatchError, ServiceError
 from alkaflow.launchpad.child import Engine
 from alkaflow.launchpad.database import Database, open_database
+from alkaflow.launchpad.drain import Drain
 from alkaflow.launchpad.heart import Heart
 from alkaflow.launchpad.limits import TimeLimit, time_limit
 from alkaflow.launchpad.locks import LockedError
 from alkaflow.launchpad.logs import LOG_FILE
 from alkaflow.launchpad.outbox import DamagedError, Entry, attempts_root, deliver, read_entry
+from alkaflow.launchpad.owner import drop
 from alkaflow.launchpad.queue import Claim, Queue
 from alkaflow.launchpad.supervisor import (
     CHECKPOINTS,
@@ -45,6 +48,8 @@ _IDLE_SECONDS = 1.0
 _DELIVERY_SECONDS = 6 * 3600.0
 _LONGEST_PAUSE = 30.0
 _ENOUGH_SECONDS = 600.0  # what has saved nothing after so long would not get anywhere in another job either
+_MOST_DYING = 3  # calculations in a row, none of which ends in any other way
+_OF_THE_HOST = ("engine_crashed", "disk_full")
 _PART_OF_A_JOB = 0.5  # of its time left, in which also what needs longer is begun
 
 
@@ -97,13 +102,15 @@ class Worker:
         settings: Settings,
         watch: Watcher = _nobody,
         engine: Engine | None = None,
-        drain: threading.Event | None = None,
+        drain: Drain | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._queue = Queue(database, settings.lease_seconds)
         self._watch = watch
-        self._drain = drain or threading.Event()
+        self._drain = drain or Drain()
+        self._dying: list[str] = []
+        self._last_death = ""
         self._supervisor = Supervisor(database, settings, engine or Engine(), self._drain)
 
     def run(
@@ -134,9 +141,11 @@ class Worker:
             limit = time_limit(None)
             if limit is not None and limit.seconds <= 0:
                 return worked_on  # the job ends; what is claimed now would be lost
-            claim = self._queue.claim(only, _time_for_one(limit, whole))
+            seconds_left = _time_for_one(limit, whole)
+            claim = self._patiently(partial(self._queue.claim, only, seconds_left))
             if claim is not None:
                 self.execute(claim, keep_alive)
+                self._stop_where_nothing_works()
                 worked_on += 1
                 idle_since = time.monotonic()
             elif not self._others_work_on(only) and time.monotonic() - idle_since >= stay_seconds:
@@ -153,16 +162,23 @@ class Worker:
 
     def _others_work_on(self, only: Collection[str] | None) -> bool:
         """Whether to go on: something became free, or another worker has some of it."""
-        if self._repair():
+        self._repair()
+        if self._queue.claimable(only):
             return True
         if only is None:
             return False
-        if self._queue.claimable(only):
-            return True
         running = [d for d in self._queue.unfinished(only) if d["state"] == "RUNNING"]
         for document in running:
             self._watch(Event("waiting", document["_id"], document["title"], document["progress"]))
         return bool(running)
+
+    def _stop_where_nothing_works(self) -> None:
+        """End a worker on whose host one calculation after the other dies; raises ServiceError."""
+        if len(set(self._dying)) >= _MOST_DYING:
+            raise ServiceError(
+                f"{_MOST_DYING} calculations in a row died on {socket.gethostname()}; the last one: "
+                f"{self._last_death}; this worker stops, so that the others wait for a better place"
+            )
 
     def execute(self, claim: Claim, keep_alive: Callable[[], None] | None = None) -> bool:
         """Compute a claimed calculation and report how it ended; True when there is a record.
@@ -177,13 +193,16 @@ class Worker:
                 entry = self._finished_earlier(claim) or self._compute(claim, directory, heart)
                 self._deliver(claim, entry)
         except DiedError as error:
-            state = self._queue.fail(
-                claim, error.outcome, str(error), str(directory), died=True, peak_memory_mb=error.peak_memory_mb
-            )
+            self._note_death(claim, error)
+            died: dict[str, Any] = {"died": True, "peak_memory_mb": error.peak_memory_mb}
+            outcome, message = error.outcome, str(error)
+            state = self._patiently(lambda: self._queue.fail(claim, outcome, message, str(directory), **died))
             again = "; it is tried again" if state in ("READY", "WAITING") else ""
             return self._report("failed", claim, f"{error.outcome}: {error}{again}")
         except CalculationError as error:
-            self._queue.fail(claim, error.outcome, str(error), str(directory))
+            self._note_death(claim, error)
+            outcome, message = error.outcome, str(error)
+            self._patiently(lambda: self._queue.fail(claim, outcome, message, str(directory)))
             return self._report("failed", claim, f"{error.outcome}: {error}")
         except MismatchError as error:
             return self._report("failed", claim, f"{error}; its files are kept in {directory}")
@@ -200,10 +219,33 @@ class Worker:
             with suppress(PyMongoError):  # without a database the claim is found dead later
                 self._queue.release(claim, type(error).__name__)
             raise
-        self._tidy(claim.id)
+        finally:
+            drop(claim.token)  # whatever became of it, this process does not work on it any more
+        self._dying.clear()
+        with suppress(OSError):  # what is left here is tidied by sync
+            self._tidy(claim.id)
         energy, seconds = f"{entry.record.energy_hartree:.6f}", time.monotonic() - begin
         self._watch(Event("completed", claim.id, claim.title, message=energy, seconds=seconds))
         return True
+
+    def _note_death(self, claim: Claim, error: CalculationError) -> None:
+        if error.outcome in _OF_THE_HOST:
+            self._dying.append(claim.id)
+            self._last_death = f"{claim.id}: {error}"
+        else:
+            self._dying.clear()
+
+    def _patiently(self, act: Callable[[], Any]) -> Any:
+        """Ask the database again and again while it does not answer, until the worker has to stop."""
+        until = time.monotonic() + _DELIVERY_SECONDS
+        pause = 0.5
+        while True:
+            try:
+                return act()
+            except ConnectionFailure:
+                if time.monotonic() > until or self._drain.wait(pause):
+                    raise
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _report(self, kind: Literal["failed", "released"], claim: Claim, message: str) -> bool:
         self._watch(Event(kind, claim.id, claim.title, message=message))
@@ -220,20 +262,16 @@ class Worker:
 
     def _deliver(self, claim: Claim, entry: Entry) -> None:
         """Give the database a result; waits out an outage, as it is safe on disk."""
-        until = time.monotonic() + _DELIVERY_SECONDS
-        pause = 0.5
-        while True:
-            try:
-                delivered = deliver(self._database, self._queue, claim, entry)
-            except ConnectionFailure as error:
-                if time.monotonic() > until or self._drain.wait(pause):
-                    raise ServiceError(
-                        f"the database does not answer ({type(error).__name__}); the result of {claim.id} is safe in "
-                        f"{entry.directory}; deliver it with: alkaflow sync"
-                    ) from None
-                pause = min(2 * pause, _LONGEST_PAUSE)
-            else:
-                break
+        try:
+            delivered = self._patiently(lambda: deliver(self._database, self._queue, claim, entry))
+            if not delivered:  # taken from this worker; where nobody has it now, the result counts nevertheless
+                again = self._patiently(lambda: self._queue.adopt(claim.id))
+                delivered = again is not None and deliver(self._database, self._queue, again, entry)
+        except ConnectionFailure as error:
+            raise ServiceError(
+                f"the database does not answer ({type(error).__name__}); the result of {claim.id} is safe in "
+                f"{entry.directory}; deliver it with: alkaflow sync"
+            ) from None
         if not delivered:
             raise ClaimLostError
 

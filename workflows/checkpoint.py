@@ -9,6 +9,7 @@ falls back to the previous generation; a checkpoint of another calculation is no
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,7 +89,7 @@ def save(directory: Path, checkpoint: Checkpoint, name: str = "state") -> None:
         The disk is full or cannot be written; the generations so far are untouched.
     """
     newest, previous = generations(directory, name)
-    temporary = newest.with_name(f".{newest.name}.tmp")
+    temporary = newest.with_name(f".{newest.name}.{os.getpid()}.tmp")  # a process that was thought dead may save, too
     try:
         with temporary.open("wb") as stream:
             stream.write(_encoded(checkpoint))
@@ -97,7 +98,7 @@ def save(directory: Path, checkpoint: Checkpoint, name: str = "state") -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if newest.exists():
+    with suppress(FileNotFoundError):
         newest.replace(previous)
     temporary.replace(newest)
     descriptor = os.open(directory, os.O_RDONLY)

@@ -75,6 +75,8 @@ def _show_traceback(kind: type[BaseException], error: BaseException, trace: Trac
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:
     del number, frame
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the way out is not interrupted again
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise _Terminated
 
 

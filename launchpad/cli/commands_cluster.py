@@ -1,4 +1,4 @@
-"""cluster init, launch, status."""
+"""cluster init, launch, status; those of job folders are in commands_folder."""
 
 import sys
 from collections.abc import Callable
@@ -8,10 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from alkaflow.errors import BadInputError, ServiceError
+from alkaflow.launchpad.cli import commands_folder
 from alkaflow.launchpad.cli.output import print_columns, print_json, say
 from alkaflow.settings import Settings, config_file, load_settings
 
 app = typer.Typer(help="Workers on a cluster, by Slurm or PBS.", no_args_is_help=True, rich_markup_mode=None)
+
+for _name, _function in commands_folder.COMMANDS.items():
+    app.command(_name)(_function)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PartitionOption = Annotated[str | None, typer.Option("--partition", "--queue", help="Slurm's partition, PBS's queue.")]

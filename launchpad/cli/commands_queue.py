@@ -1,9 +1,8 @@
 """worker, status, why, logs, retry, cancel, pause, resume, priority, repair, sync, gc."""
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from alkaflow.errors import ADVICE, BadInputError, ServiceError, UnknownNameError
 from alkaflow.launchpad.cli.output import duration, print_json, say, study_name
+from alkaflow.launchpad.drain import Drain
 from alkaflow.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def worker(
     from alkaflow.launchpad.results import status as status_of
 
     settings = load_settings()
-    drain = threading.Event()
+    drain = Drain()
     signal.signal(signal.SIGUSR1, lambda *_: drain.set())
     if pack > 1:
         from alkaflow.launchpad.pool import run_pool
@@ -56,7 +56,7 @@ def worker(
         raise typer.Exit(1)
 
 
-def _work(database: "Database", settings: Settings, drain: threading.Event, stay: float) -> int:
+def _work(database: "Database", settings: Settings, drain: Drain, stay: float) -> int:
     from alkaflow.launchpad import campaign
     from alkaflow.launchpad.cli.display import Display
     from alkaflow.launchpad.worker import Worker
@@ -228,9 +228,12 @@ def sync(
     from dataclasses import asdict
 
     from alkaflow.launchpad import outbox
+    from alkaflow.launchpad.locks import LockedError
     from alkaflow.launchpad.queue import Queue
 
     with _database() as (database, settings):
+        with suppress(LockedError):
+            Queue(database, settings.lease_seconds).repair()  # what dead workers held may be delivered then
         own = outbox.attempts_root(settings)
         roots = folders or ([own] if own.is_dir() else [])
         synced = outbox.sync(database, Queue(database, settings.lease_seconds), roots)
@@ -240,6 +243,10 @@ def sync(
         print(f"{len(synced.delivered)} delivered, {len(synced.known)} were there already")
         for directory, reason in (synced.kept | synced.damaged).items():
             print(f"kept: {directory}: {reason}")
+        for name, reason in synced.failed.items():
+            print(f"failed: {name}: {reason}")
+        for folder, said in synced.folders.items():
+            print(f"{folder}: {said}")
     if synced.damaged:
         raise typer.Exit(1)
 
@@ -312,7 +319,7 @@ def _query(database: "Database", what: list[str]) -> "Document":
     """What fits any of some ids or names of studies."""
     from alkaflow.launchpad.results import find_calculation
 
-    studies = set(database.calculations.distinct("studies"))
+    studies = {name for name in database.calculations.distinct("studies") if name}
     names, ids = [], []
     for given in what:
         name = study_name(given)

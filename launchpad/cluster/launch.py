@@ -51,7 +51,7 @@ def request_from(database: Database, cluster: ClusterSettings, jobs: int = 1) ->
 def waiting_costs(database: Database) -> tuple[list[Cost], int]:
     """Estimates of the calculations that wait and have one, and how many wait."""
     costs, waiting = [], 0
-    query = {"state": {"$in": ["READY", "WAITING"]}}
+    query = {"state": {"$in": ["READY", "WAITING"]}, "claim": None}  # not what a job folder holds
     for document in database.calculations.find(query, {"cost": 1}):
         waiting += 1
         cost = document.get("cost") or {}

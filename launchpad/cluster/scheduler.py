@@ -127,6 +127,9 @@ class Slurm:
         return self._config.get(name, "")
 
 
+_UNKNOWN_TO_PBS = ("Unknown Job", "has finished")
+
+
 class Pbs:
     """OpenPBS, through qstat and pbsnodes."""
 
@@ -157,8 +160,11 @@ class Pbs:
         self.cluster()  # whether the server answers: an unknown job is an error of qstat too
         found: dict[str, Fate] = {}
         for job in jobs:
-            with suppress(ServiceError):
+            try:
                 found |= parse_qstat(ask(["qstat", "-x", "-f", number_of(job)]))
+            except ServiceError as error:
+                if not any(words in str(error) for words in _UNKNOWN_TO_PBS):
+                    raise
         self.cluster()
         return {job: found.get(job) or unknown(job) for job in jobs}
 

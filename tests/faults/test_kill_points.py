@@ -105,6 +105,27 @@ def test_a_submission_killed_at_any_command(database: Database, quick: Settings,
 
 
 @EVERY
+def test_a_child_submitted_below_a_queued_parent_killed_at_any_command(
+    database: Database, quick: Settings, before: bool
+) -> None:
+    """FireWorks appends it to the workflow of the parent, under its lock."""
+    alone = hydrogen_run(1)
+
+    def judge(number: int) -> None:
+        Queue(database).repair()
+        there = {d["_id"] for d in database.calculations.find()}
+        assert there in ({PARENT}, IDS), f"killed at command {number}"
+        Queue(database).submit(CHAIN)
+        check_invariants(database, quick, IDS)
+        work_off(database)
+        check_invariants(database, quick, IDS)
+        assert {d["state"] for d in database.calculations.find()} == {"COMPLETED"}
+
+    prepare = partial(none_after, Queue(database).submit, alone)
+    assert sweep(database, quick, before, prepare, partial(submit, CHAIN), judge) >= 10
+
+
+@EVERY
 @pytest.mark.parametrize("action", ["cancel", "pause", "retry", "resume", "repair", "release_job"])
 def test_what_a_person_says_killed_at_any_command(
     database: Database, quick: Settings, action: str, before: bool
@@ -142,6 +163,11 @@ def test_a_lock_dies_with_its_owner(database: Database, quick: Settings) -> None
         assert database.locks.delete_one({"_id": "a name", "token": "another"}).deleted_count == 0
         assert database.locks.find_one({"_id": "a name"})["token"] == held["token"]
     assert database.locks.count_documents({}) == 0
+
+
+def none_after(act: Callable[..., object], *arguments: object) -> None:
+    """Do something whose answer is of no interest."""
+    act(*arguments)
 
 
 def none(_: object) -> None:
