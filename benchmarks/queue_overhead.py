@@ -178,11 +178,11 @@ def measure_adding(number: int, rounds: int) -> None:
     for k in range(rounds):
         with fresh_server() as settings, open_database(settings) as database:
             run = inputs(number)
-            workflows = [Workflow([firework_for(i)]) for i in inputs(number, 10**6).calculations]
+            names = list(inputs(number, 10**6).calculations)
 
-            def add(pad: LaunchPad = database.fireworks, each: Sequence[Workflow] = workflows) -> None:
-                for workflow in each:
-                    pad.add_wf(workflow)
+            def add(pad: LaunchPad = database.fireworks, each: Sequence[str] = names) -> None:
+                for name in each:
+                    pad.add_wf(Workflow([firework_for(name)]))
 
             parts = {"add_wf": add, "ours": lambda r=run, d=database: Queue(d).submit(r)}
             seconds = {name: wall(parts[name]) for name in (sorted(parts) if k % 2 else sorted(parts, reverse=True))}

@@ -87,8 +87,8 @@ class Submissions:
              "firework": first + place} for place, i in enumerate(new)
         ]  # fmt: skip
         self._books.enqueue(wanted, refresh)
-        inside = set(new)
-        below = [i for i in new if plan.calculations[i].parent not in inside | {None}]
+        inside = {None, *new}
+        below = [i for i in new if plan.calculations[i].parent not in inside]
         for some in pieces(below):  # whose parents may have ended meanwhile
             self._settling.catch_up(list(self._db.calculations.find({"_id": {"$in": list(some)}}, {"state": 1})))
         self._submissions.delete_one({"_id": mark})
