@@ -5,6 +5,12 @@ from scipy.constants import physical_constants
 HARTREE_EV: float = physical_constants["Hartree energy in eV"][0]
 """Energy of one Hartree [eV]."""
 
+HARTREE_KJ_MOL: float = physical_constants["Hartree energy"][0] * physical_constants["Avogadro constant"][0] / 1000
+"""Energy of one Hartree per particle [kJ/mol]."""
+
+HARTREE_KCAL_MOL: float = HARTREE_KJ_MOL / 4.184
+"""The same in thermochemical calories [kcal/mol]."""
+
 BOHR_ANGSTROM: float = physical_constants["Bohr radius"][0] * 1e10
 """Length of one bohr [Angstrom]."""
 
