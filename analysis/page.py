@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from alkaflow.analysis.balls import atom_radii
 from alkaflow.analysis.colours import element_colour, site_colour
-from alkaflow.analysis.picture import atom_radii
 from alkaflow.analysis.viewpoint import view_rotation
 from alkaflow.structures.graph import BondGraph
 from alkaflow.structures.sites import Site

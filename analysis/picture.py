@@ -15,7 +15,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from alkaflow.analysis.balls import (
+    LIGHT,
+    STICK,
+    Shape,
+    atom_radii,
+    ball_shapes,
+    darkened,
+    dashes,
+    disc,
+    draw_shapes,
+    mixed,
+    rgba,
+    stick_shapes,
+)
 from alkaflow.analysis.colours import element_colour, site_colour
+from alkaflow.analysis.plot_style import check_picture_path, one_line
 from alkaflow.analysis.viewpoint import view_rotation
 from alkaflow.errors import BadInputError
 from alkaflow.files import write_atomically
@@ -26,37 +41,16 @@ from alkaflow.structures.structure import FloatArray, Structure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.path import Path as Outline
 
-PICTURE_SUFFIXES = (".png", ".svg")
-"""The formats of a picture, by the suffix of its file."""
-
-_STICK = 0.10  # radius of a bond [Angstrom]
-_DASH = 0.10  # of the lines from markers to anchors [Angstrom]
 _FIRST_MARKER, _OTHER_MARKER = 0.42, 0.27  # radii [Angstrom]
-_LIGHT = np.array([-0.55, 0.83])  # where the light comes from, in the plane of the drawing
 _LARGEST = np.array([480.0, 480.0])  # of the drawing [points]
 _MARGIN = 9.0  # around the drawing [points]
-_LAYERS = ((60, 16), (200, 9), (10**9, 4))  # atoms up to which a ball has so many shades
 _POINTS_PER_ANGSTROM = 42.0  # of a small host
 _FONT = 9.0  # size of labels and legend [points]
 _DPI = 220
 
 _GAPS = (1.0, 6.0, 12.0, 20.0, 30.0, 42.0, 58.0, 80.0)  # tried between a marker and its label [points]
 _ROW = 15.0  # height of a line of the legend [points]
-
-_Colour = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """A filled outline; shapes of greater depth are drawn later, in front."""
-
-    depth: float
-    outline: "Outline"
-    face: _Colour
-    edge: _Colour = (0.0, 0.0, 0.0, 0.0)
-    width: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +104,7 @@ def draw_sites(host: Structure, sites: Sequence[Site], path: Path, title: str = 
     sites
         Sites of that host; may be empty.
     path
-        Ends in one of PICTURE_SUFFIXES.
+        Ends in .png or .svg.
     title
         A line above the drawing.
 
@@ -128,71 +122,20 @@ def draw_sites(host: Structure, sites: Sequence[Site], path: Path, title: str = 
         raise BadInputError(f"cannot write the picture {path}: {error.strerror}") from error
 
 
-def check_picture_path(path: Path) -> None:
-    """Refuse a file that `draw_sites` could not write, before any work is done for it.
-
-    Raises
-    ------
-    BadInputError
-        The suffix is none of PICTURE_SUFFIXES, or the directory does not exist.
-    """
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        raise BadInputError(f"cannot draw {path}: the name of a picture ends in {' or '.join(PICTURE_SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise BadInputError(f"cannot draw {path}: there is no directory {path.parent}")
+# --- shapes -----------------------------------------------------------------------------------------------------------
 
 
-# --- shapes ----------------------------------------------------------------------------------------------------------
-
-
-def atom_radii(host: Structure) -> FloatArray:
-    """Radii of the balls [Angstrom], shape=(n_atoms,)."""
-    from ase.data import covalent_radii
-
-    radii: FloatArray = 0.14 + 0.25 * covalent_radii[host.numbers]
-    return radii
-
-
-def _atom_shapes(scene: _Scene, layers: int) -> Iterator[_Shape]:
-    """A ball is a stack of ever smaller and lighter discs that move towards the light."""
-    hazes = _haze(scene.places)
-    for symbol, place, radius, haze in zip(scene.host.symbols, scene.places, scene.radii, hazes, strict=True):
-        colour = element_colour(symbol)
-        yield _Shape(place[2], _disc(place, radius), _tone(colour, 0.0, haze), _edge(colour, haze), 0.7)
-        for t in np.linspace(0.0, 1.0, layers, endpoint=False)[1:]:
-            centre = place[:2] + _LIGHT * (0.36 * t * radius)
-            yield _Shape(place[2], _disc(centre, radius * (1 - t) * 0.97), _tone(colour, t, haze))
-
-
-def _stick_shapes(scene: _Scene, layers: int) -> Iterator[_Shape]:
-    """Every bond is two halves, each in the colour of its atom, from the surface of the ball to the middle."""
-    hazes = _haze(scene.places)
-    for bond in sorted(scene.bonds):
-        middle = scene.places[list(bond)].mean(axis=0)
-        for atom in bond:
-            along = middle - scene.places[atom]
-            length = float(np.linalg.norm(along))
-            start = scene.places[atom] + along * min(0.92 * scene.radii[atom] / length, 0.95)
-            end = middle + along * (0.015 / length)
-            depth = float((scene.places[atom] + middle)[2] / 2)
-            colour, slope = element_colour(scene.host.symbols[atom]), along / length
-            yield _Shape(depth, _strip(start, middle, slope, _STICK * 1.17, 0.0), _edge(colour, hazes[atom]))
-            for t in np.linspace(0.0, 1.0, layers, endpoint=False):
-                outline = _strip(start, end, slope, _STICK * (1 - t), 0.35 * t * _STICK)
-                yield _Shape(depth, outline, _tone(colour, t, hazes[atom]))
-
-
-def _marker_shapes(markers: Sequence[_Marker]) -> Iterator[_Shape]:
+def _marker_shapes(markers: Sequence[_Marker]) -> Iterator[Shape]:
     """A translucent disc with a rim and a light spot."""
     for marker in markers:
-        colour, (x, y, depth) = _rgba(site_colour(marker.site.kind)), marker.place
+        colour, (x, y, depth) = rgba(site_colour(marker.site.kind)), marker.place
         width = 1.5 if marker.first else 1.0
-        yield _Shape(depth, _disc(marker.place, marker.radius), (*colour[:3], 0.50), (*colour[:3], 0.95), width)
-        spot = np.array([x, y]) + _LIGHT * (0.36 * marker.radius)
-        yield _Shape(depth, _disc(spot, 0.42 * marker.radius), (1.0, 1.0, 1.0, 0.30))
+        yield Shape(depth, disc(marker.place, marker.radius), (*colour[:3], 0.50), (*colour[:3], 0.95), width)
+        spot = np.array([x, y]) + LIGHT * (0.36 * marker.radius)
+        yield Shape(depth, disc(spot, 0.42 * marker.radius), (1.0, 1.0, 1.0, 0.30))
 
 
-def _tie_shapes(scene: _Scene) -> Iterator[_Shape]:
+def _tie_shapes(scene: _Scene) -> Iterator[Shape]:
     """A dashed line from every marker to its anchors, or to their middle where they are more than two."""
     for marker in scene.markers:
         anchors = scene.places[list(marker.anchors)]
@@ -202,61 +145,9 @@ def _tie_shapes(scene: _Scene) -> Iterator[_Shape]:
         for anchor, stop in zip(anchors, stops, strict=True):
             along = anchor - marker.place
             length = float(np.linalg.norm(along))
-            for step in np.arange(marker.radius, length - stop, 2 * _DASH):
-                start, end = (marker.place + along * (at / length) for at in (step, min(step + _DASH, length - stop)))
-                outline = _strip(start, end, along / length, 0.028, 0.0)
-                yield _Shape(float(start[2]), outline, _rgba(site_colour(marker.site.kind)))
-
-
-def _disc(centre: FloatArray, radius: float) -> "Outline":
-    from matplotlib.path import Path as Outline
-
-    circle = Outline.unit_circle()
-    return Outline(np.asarray(circle.vertices) * radius + centre[:2], circle.codes)
-
-
-def _strip(start: FloatArray, end: FloatArray, slope: FloatArray, radius: float, shift: float) -> "Outline":
-    """Outline of a cylinder, or of a strip within it that is moved towards the light; its far end is round."""
-    from matplotlib.path import Path as Outline
-
-    flat = float(np.hypot(slope[0], slope[1]))
-    along = slope[:2] / flat if flat > 1e-6 else np.array([1.0, 0.0])
-    across = np.array([-along[1], along[0]])
-    offset = across * float(across @ _LIGHT) * shift
-    angles = np.linspace(np.pi / 2, 3 * np.pi / 2, 7)
-    bulge = radius * abs(float(slope[2]))
-    cap = start[:2] + np.outer(np.cos(angles) * bulge, along) + np.outer(np.sin(angles) * radius, across)
-    corners = np.vstack([end[:2] + across * radius, cap, end[:2] - across * radius, end[:2] + across * radius])
-    return Outline(corners + offset, closed=True)
-
-
-def _haze(places: FloatArray) -> FloatArray:
-    """How much white lies over each place, more the farther behind, shape=(n,)."""
-    depth = places[:, 2].max() - places[:, 2]
-    haze: FloatArray = 0.5 * depth / max(float(depth.max()), 9.0)
-    return haze
-
-
-def _rgba(colour: str) -> _Colour:
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return red, green, blue, 1.0
-
-
-def _mixed(colour: _Colour, other: float, part: float) -> _Colour:
-    """Blend a colour with a grey level."""
-    red, green, blue = (value + (other - value) * part for value in colour[:3])
-    return red, green, blue, colour[3]
-
-
-def _tone(colour: str, t: float, haze: float) -> _Colour:
-    """The colour of a ball or stick between its rim (t=0) and its brightest point (t=1)."""
-    base = _rgba(colour)
-    shaded = _mixed(base, 0.0, 0.28 * (1 - t / 0.45)) if t < 0.45 else _mixed(base, 1.0, 0.75 * (t - 0.45) / 0.55)
-    return _mixed(shaded, 1.0, float(haze))
-
-
-def _edge(colour: str, haze: float) -> _Colour:
-    return _mixed(_mixed(_rgba(colour), 0.0, 0.62), 1.0, float(haze))
+            if length > marker.radius + stop:
+                ends = (marker.place + along * (at / length) for at in (marker.radius, length - stop))
+                yield from dashes(*ends, rgba(site_colour(marker.site.kind)))
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
@@ -297,7 +188,7 @@ def _obstacles(scene: _Scene) -> tuple[FloatArray, FloatArray]:
     ends = scene.places[bonds][:, :, :2]
     on_bonds = [ends[:, 0] + (ends[:, 1] - ends[:, 0]) * part for part in (0.35, 0.5, 0.65)]
     centres = np.vstack([scene.places[:, :2], *on_bonds, *(marker.place[None, :2] for marker in scene.markers)])
-    radii = [*scene.radii, *[_STICK] * 3 * len(bonds), *(marker.radius for marker in scene.markers)]
+    radii = [*scene.radii, *[STICK] * 3 * len(bonds), *(marker.radius for marker in scene.markers)]
     weights = [*[1.0] * len(scene.radii), *[0.8] * 3 * len(bonds), *(3.0 if m.first else 2.0 for m in scene.markers)]
     return np.column_stack([centres, radii]) * scene.scale, np.array(weights)
 
@@ -344,12 +235,6 @@ def _crosses(a: FloatArray, b: FloatArray, c: FloatArray, d: FloatArray) -> bool
     return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
 
 
-def one_line(text: str, limit: int) -> str:
-    """Return a text without line breaks and control characters, cut to a length."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
-
-
 # --- drawing ---------------------------------------------------------------------------------------------------------
 
 
@@ -377,9 +262,9 @@ def _figure(host: Structure, sites: Sequence[Site], title: str) -> "Figure":
     axes = _laid_out(figure, host, sites, title, high - low)
     (left, bottom), (right, top) = low / scene.scale, high / scene.scale
     axes.set(xlim=(left, right), ylim=(bottom, top))
-    layers = next(count for atoms, count in _LAYERS if len(host) <= atoms)
-    sticks = _stick_shapes(scene, max(layers // 2, 2))
-    _draw_shapes(axes, [*sticks, *_atom_shapes(scene, layers), *_tie_shapes(scene), *_marker_shapes(scene.markers)])
+    sticks = stick_shapes(host, scene.bonds, scene.places, scene.radii)
+    balls = ball_shapes(host, scene.places, scene.radii)
+    draw_shapes(axes, [*sticks, *balls, *_tie_shapes(scene), *_marker_shapes(scene.markers)])
     _draw_labels(axes, labels, scene.scale)
     return figure
 
@@ -400,22 +285,6 @@ def _scene(host: Structure, sites: Sequence[Site]) -> tuple[_Scene, FloatArray, 
     return _Scene(host, BondGraph(host).bonds, places, radii, markers, scale), low * scale, high * scale
 
 
-def _draw_shapes(axes: "Axes", shapes: list[_Shape]) -> None:
-    """Draw from the back to the front; shapes of one depth in their own order."""
-    from matplotlib.collections import PathCollection
-
-    ordered = sorted(shapes, key=lambda shape: shape.depth)
-    axes.add_collection(
-        PathCollection(
-            [shape.outline for shape in ordered],
-            facecolors=[shape.face for shape in ordered],
-            edgecolors=[shape.edge for shape in ordered],
-            linewidths=[shape.width for shape in ordered],
-        ),
-        autolim=False,
-    )
-
-
 def _draw_labels(axes: "Axes", labels: Sequence[_Label], scale: float) -> None:
     """Ids with a white outline, and a line from the rim of the marker where the label lies off it."""
     from matplotlib.patheffects import withStroke
@@ -430,7 +299,7 @@ def _draw_labels(axes: "Axes", labels: Sequence[_Label], scale: float) -> None:
             axes.plot(x, y, color=label.colour, linewidth=1.1, zorder=10, path_effects=halo)
     for label in labels:
         x, y = label.place / scale
-        colour = _mixed(_rgba(label.colour), 0.0, 0.35)
+        colour = mixed(rgba(label.colour), 0.0, 0.35)
         text = axes.text(x, y, label.text, color=colour, fontsize=_FONT, fontweight="bold", zorder=11)
         text.set(ha="center", va="center_baseline", parse_math=False, path_effects=halo)
 
@@ -461,9 +330,9 @@ def _laid_out(figure: "Figure", host: Structure, sites: Sequence[Site], title: s
     box = ((width - drawing[0]) / 2 / width, (legend + _ROW + 6.0) / height, drawing[0] / width, drawing[1] / height)
     axes = figure.add_axes(box)
     axes.set_axis_off()
-    balls = [(element_colour(symbol), _edge(element_colour(symbol), 0.0), symbol) for symbol in elements]
+    balls = [(element_colour(symbol), darkened(element_colour(symbol)), symbol) for symbol in elements]
     _add_key(figure, balls, (legend + _ROW) / height, len(balls))
-    discs = [((*_rgba(site_colour(site.kind))[:3], 0.55), site_colour(site.kind), name)
+    discs = [((*rgba(site_colour(site.kind))[:3], 0.55), site_colour(site.kind), name)
              for site, name in zip(sites, names, strict=True)]  # fmt: skip
     if discs:
         _add_key(figure, discs, legend / height, columns)
