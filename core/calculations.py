@@ -17,7 +17,7 @@ RECIPE_VERSION = 1
 ID_LENGTH = 20
 _RESOLUTION = 1e-6  # Angstrom
 
-Step = Literal["relax", "energy", "frequencies"]
+Step = Literal["relax", "energy", "frequencies", "properties"]
 Position = tuple[float, float, float]
 
 
@@ -70,7 +70,8 @@ class CalculationInput(BaseModel):
     Exactly one of ``positions`` (Angstrom, rounded to 1e-6) and ``parent`` (the id of the calculation whose final
     geometry is used) is given. ``fragments``, the host first, are for searches of electronic states. ``ghosts`` are
     atoms (numbers from 0, ascending) of which only the basis functions are there: no nuclei, no electrons; charge and
-    multiplicity are those of the rest. ``constraints`` hold in a relaxation at a Kohn-Sham level. ``subset`` are the
+    multiplicity are those of the rest. ``constraints`` hold in a relaxation; at GFN2-xTB only those
+    that freeze atoms. ``subset`` are the
     atoms (numbers from 0, ascending) of the parent's geometry that are taken, one per symbol; all of them without it.
     """
 
@@ -116,9 +117,11 @@ class CalculationInput(BaseModel):
     def _check_constraints(self) -> None:
         if self.constraints is None:
             return
-        if self.step != "relax" or not isinstance(self.level, KohnSham):
-            what = f"the step {self.step!r} at {self.level}"
-            raise ValueError(f"only relaxations at Kohn-Sham levels take constraints, not {what}")
+        if self.step != "relax":
+            raise ValueError(f"only relaxations take constraints, not the step {self.step!r}")
+        other = [constraint.kind for constraint in self.constraints if constraint.kind != "freeze"]
+        if other and not isinstance(self.level, KohnSham):
+            raise ValueError(f"a relaxation at {self.level} can freeze atoms, but not hold a {other[0]}")
         highest = max((atom for constraint in self.constraints for atom in constraint.atoms), default=-1)
         if not 0 <= highest < len(self.symbols):
             raise ValueError(f"constraints on atom {highest} of {len(self.symbols)}, counted from 0")

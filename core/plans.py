@@ -44,6 +44,7 @@ class Leg(_Part):
 
     ids: list[str] = Field(min_length=1)
     frequencies: str | None = None
+    properties: str | None = Field(default=None, description="charges and electrostatic potential of the energy")
     halves: Halves | None = Field(default=None, description="of a complex, where the study asks for its parts")
     others: "list[Leg]" = Field(default_factory=list, description="the same structure in other spin multiplicities")
 
@@ -103,6 +104,7 @@ class Plan(_Part):
     level: str
     hosts: dict[str, PlannedHost]
     rows: list[PlanRow]
+    alone: dict[str, Leg] = Field(default_factory=dict, description="hosts without a row, by name")
     calculations: dict[str, CalculationInput] = Field(description="by id, parents before children")
     titles: dict[str, str] = Field(description="what each calculation is, for people")
 

@@ -27,6 +27,14 @@ Multiplicities = Annotated[Literal["auto"] | tuple[int, ...] | None, BeforeValid
 """Spin states to compute: ``auto`` for those that the fragments can couple to, or a list of 2S+1."""
 
 
+def _as_text_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+TextList = Annotated[list[str], BeforeValidator(_as_text_list), Field(min_length=1)]
+GuestList = Annotated[list[str], BeforeValidator(_as_text_list)]
+
+
 class HostEntry(BaseModel):
     """A host by name, and where its structure comes from: exactly one of builtin, smiles and file."""
 
@@ -43,6 +51,15 @@ class HostEntry(BaseModel):
     charge: int | None = Field(default=None, description="default: what the source says; neutral for built-in hosts")
     multiplicity: int | None = Field(default=None, ge=1, description="default: the lowest")
     multiplicities: Multiplicities = Field(default=None, description="compute all of these; the lowest energy counts")
+    protocol: str | None = Field(default=None, description="of this host and its complexes, instead of the study's")
+    level: str | None = Field(default=None, description="of the energies of this host, instead of the study's")
+    rigid: StrictBool = Field(
+        default=False, description="keep its geometry as it is given, alone and in complexes; guests relax"
+    )
+    guests: GuestList | None = Field(
+        default=None, description="of this host, instead of the study's; an empty list: the host alone"
+    )
+    sites: TextList | None = Field(default=None, description="of this host, instead of the study's")
 
     @model_validator(mode="after")
     def _one_source(self) -> "HostEntry":
@@ -73,13 +90,6 @@ class PublishedRow(BaseModel):
         return self.tolerance_ev if self.tolerance_ev is not None else DEFAULT_TOLERANCE_EV
 
 
-def _as_text_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-TextList = Annotated[list[str], BeforeValidator(_as_text_list), Field(min_length=1)]
-
-
 class Study(BaseModel):
     """A YAML manifest: hosts, guests, sites, protocol, and the published rows to compare with."""
 
@@ -105,6 +115,9 @@ class Study(BaseModel):
     counterpoise: StrictBool = Field(default=False, description="the same, and the counterpoise correction")
     frequencies: StrictBool = Field(default=False, description="of all legs, at the level of the last relaxation")
     multiplicities: Multiplicities = Field(default=None, description="spin states of the complexes")
+    properties: StrictBool = Field(
+        default=False, description="charges by all schemes and the electrostatic potential of all legs"
+    )
     states: StrictBool = Field(default=False, description="search electronic states also in protocols that do not")
     solvent: Any = None
 
@@ -115,16 +128,24 @@ class Study(BaseModel):
         if self.takes_apart and self.guests_per_complex > 1 and self.energies == "total":
             raise ValueError("of several guests only stepwise energies have parts; leave out energies: total")
         names = [host.name for host in self.hosts]
-        for what, values in (("host", names), ("guest", self.guests), ("site", self.sites)):
+        lists = [("host", names), ("guest", self.guests), ("site", self.sites)]
+        lists += [("guest", host.guests or []) for host in self.hosts]
+        lists += [("site", host.sites or []) for host in self.hosts]
+        for what, values in lists:
             for value in values:
                 if values.count(value) > 1:
                     raise ValueError(f"{what} {value!r} is listed twice")
         for row in self.published:
             if row.host not in names:
                 raise UnknownNameError(f"host of the published row {row.label!r}:", row.host, names)
-            if row.guest not in self.guests:
-                raise UnknownNameError(f"guest of the published row {row.label!r}:", row.guest, self.guests)
+            guests = self.guests_of(self.hosts[names.index(row.host)])
+            if row.guest not in guests:
+                raise UnknownNameError(f"guest of the published row {row.label!r}:", row.guest, guests)
         return self
+
+    def guests_of(self, host: HostEntry) -> list[str]:
+        """Names of the guests of a host: its own, or those of the study."""
+        return self.guests if host.guests is None else host.guests
 
     @property
     def takes_apart(self) -> bool:

@@ -16,13 +16,17 @@ _SPIN_WORDS = {1: "singlet", 2: "doublet", 3: "triplet", 4: "quartet", 5: "quint
 
 @dataclass(frozen=True)
 class Half:
-    """Host or guest of a complex: its atoms there, its charge [e], and its leg with the spin states of that."""
+    """Host or guest of a complex: its atoms there, its charge [e], and its leg with the spin states of that.
+
+    A rigid one has the same geometry alone and in the complex, and so the same energy.
+    """
 
     name: str
     atoms: tuple[int, ...]
     charge: int
     states: tuple[int, ...]
     leg: Leg
+    rigid: bool = False
 
 
 class Calculations:
@@ -65,13 +69,14 @@ class Legs:
         fragments: tuple[Fragment, ...] | None = None,
         halves: tuple[Half, Half] | None = None,
         counterpoise: bool = False,
+        constraints: tuple[Constraint, ...] | None = None,
     ) -> Leg:
         """The leg of a structure in each of its spin states: that of the first, which holds the others."""
         legs = []
         for state in states:
             words = "" if state == states[0] else f", {_SPIN_WORDS.get(state, f'2S+1 = {state}')}"
             spinning = replace(structure, multiplicity=state)
-            leg = self.one(spinning, title + words, fragments)
+            leg = self.one(spinning, title + words, fragments, constraints)
             if halves is not None:
                 taken = self._halves(spinning, leg, halves, counterpoise, title + words)
                 leg = leg.model_copy(update={"halves": taken})
@@ -85,7 +90,7 @@ class Legs:
         fragments: tuple[Fragment, ...] | None = None,
         constraints: tuple[Constraint, ...] | None = None,
     ) -> Leg:
-        """Relaxations, energy and, if asked for, frequencies of a structure; an atom has nothing to relax."""
+        """Relaxations, energy and, if asked for, properties and frequencies; an atom has nothing to relax."""
         ids: list[str] = []
         parts = fragments
         if parts is None and structure.multiplicity > 1 and len(structure) > 1:
@@ -99,10 +104,16 @@ class Legs:
         open_shell = structure.multiplicity > 1 or any(part.multiplicity > 1 for part in parts or ())
         searched = parts if self._protocol.energy_searches and open_shell else None
         ids.append(self._calculations.add(_input("energy", self._protocol.energy, structure, parent, searched), title))
-        if not self._protocol.frequencies or len(structure) == 1:
+        if len(structure) == 1:
             return Leg(ids=ids)
-        vibrating = _input("frequencies", self._protocol.vibrational_level, structure, parent)
-        return Leg(ids=ids, frequencies=self._calculations.add(vibrating, title))
+        leaves: dict[str, str] = {}
+        if self._protocol.properties and isinstance(self._protocol.energy, KohnSham):
+            described = _input("properties", self._protocol.energy, structure, ids[-1])
+            leaves["properties"] = self._calculations.add(described, title)
+        if self._protocol.frequencies:
+            vibrating = _input("frequencies", self._protocol.vibrational_level, structure, parent)
+            leaves["frequencies"] = self._calculations.add(vibrating, title)
+        return Leg(ids=ids, **leaves)
 
     def _halves(
         self, complex_: Structure, leg: Leg, halves: tuple[Half, Half], counterpoise: bool, title: str
@@ -121,7 +132,9 @@ class Legs:
 
         is_atom = len(guest.atoms) == 1  # its energy is the same wherever it is
         return Halves(
-            host=[frozen(host, state) for state in host.states],
+            host=[leg.energy for leg in host.leg.states]
+            if host.rigid
+            else [frozen(host, state) for state in host.states],
             guest=guest.leg.energy if is_atom else frozen(guest, guest.states[0]),
             host_in_basis=[in_basis(host, state) for state in host.states] if counterpoise else [],
             guest_in_basis=in_basis(guest, guest.states[0]) if counterpoise else None,

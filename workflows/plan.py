@@ -27,6 +27,7 @@ def make_plan(
     folder: Path | None = None,
     sites: Sequence[str] | None = None,
     guests: Sequence[str] | None = None,
+    properties: bool = False,
 ) -> Plan:
     """Turn a study into a plan; nothing is written and nothing runs.
 
@@ -35,12 +36,14 @@ def make_plan(
     study
         The manifest.
     protocol
-        Instead of the study's own.
+        Instead of the study's own; hosts with one of their own keep it.
     folder
         What the files of hosts are relative to; the working directory without it.
     sites, guests
-        Instead of the study's own; published rows are matched to whatever is chosen. A host without any of the sites
-        has no row.
+        Instead of the study's own, and those of its hosts; published rows are matched to whatever is chosen. A host
+        without any of the sites has no row.
+    properties
+        Charges and electrostatic potential also where the study does not ask for them.
 
     Raises
     ------
@@ -48,36 +51,60 @@ def make_plan(
         An unknown protocol, host, guest, element or basis, a site that no host has, an impossible charge or
         multiplicity, or a guest without the reference asked for.
     """
-    chosen = get_protocol(protocol or study.protocol)
-    if study.level:
-        chosen = chosen.with_level(study.level)
-    if study.frequencies:
-        chosen = chosen.with_frequencies()
-    if study.states:
-        chosen = replace(chosen, states=True)
-    if study.counterpoise and isinstance(chosen.energy, KohnSham) and chosen.energy.solvent:
-        raise BadInputError("counterpoise: true and a solvent do not go together: every ghost would get a cavity")
+    if properties:
+        study = study.model_copy(update={"properties": True})
+    chosen = _protocol_of(study, None, protocol)
+    protocols = {entry.name: _protocol_of(study, entry, protocol) for entry in study.hosts}
     rows = Rows(study, chosen.level)
-    queries = list(sites or study.sites)
-    wanted_guests = list(guests or study.guests)
-    for guest in wanted_guests:  # refused before any host is built
-        _check_reference(guest, study.reference)
+    wanted = {entry.name: _guests_of(study, entry, guests) for entry in study.hosts}
+    for guest in dict.fromkeys(guest for names in wanted.values() for guest in names):
+        _check_reference(guest, study.reference)  # refused before any host is built
     hosts = [(entry, _load_entry(entry, folder)) for entry in study.hosts]
     starts = {
         (entry.name, guest): Starts(host, guest, study.guests_per_complex)
         for entry, host in hosts
-        for guest in wanted_guests
+        for guest in wanted[entry.name]
     }
-    selected = _selected(starts, queries)
+    selected = _selected_by_host(study, starts, sites)
     for entry, host in hosts:
         published = [row for row in study.published if row.host == entry.name]
-        for guest in wanted_guests:
-            described = _describing(chosen, (host, get_guest(guest).structure))
+        if not wanted[entry.name]:
+            rows.add_host(entry, host, _describing(protocols[entry.name], (host,)))
+        for guest in wanted[entry.name]:
+            described = _describing(protocols[entry.name], (host, get_guest(guest).structure))
             of_both = (entry.name, guest)
             match = _match_published(published, guest, starts[of_both], selected[of_both], strict=sites is None)
             for start in selected[of_both].values():
                 rows.add(entry, start, described, match.get(start.id))
     return rows.plan(chosen)
+
+
+def _protocol_of(study: Study, entry: HostEntry | None, protocol: str | None) -> Protocol:
+    """The protocol of a host, or of the study where no host is given, with all that the study asks for.
+
+    Raises
+    ------
+    BadInputError
+        It is unknown, or what is asked for does not go together.
+    """
+    own = entry.protocol if entry else None
+    chosen = get_protocol(own or protocol or study.protocol)
+    level = (entry.level if entry else None) or (None if own else study.level)
+    if level:
+        chosen = chosen.with_level(level)
+    if study.frequencies:
+        chosen = chosen.with_frequencies()
+    if study.frequencies and entry and entry.rigid:
+        raise BadInputError(f"host {entry.name!r} is rigid, and so at no stationary point; leave out the frequencies")
+    if study.counterpoise and isinstance(chosen.energy, KohnSham) and chosen.energy.solvent:
+        raise BadInputError("counterpoise: true and a solvent do not go together: every ghost would get a cavity")
+    return replace(chosen, states=study.states or chosen.states, properties=study.properties)
+
+
+def _guests_of(study: Study, entry: HostEntry, guests: Sequence[str] | None) -> list[str]:
+    """The guests of a host; those asked for instead, unless it is to be alone."""
+    own = study.guests_of(entry)
+    return list(guests) if guests and own else own
 
 
 def _describing(protocol: Protocol, parts: Sequence[Structure]) -> Protocol:
@@ -166,10 +193,11 @@ def _check_constraints(structure: Structure, protocol: Protocol, constraints: tu
     """Refuse constraints that no relaxation would hold."""
     if not protocol.relaxations or len(structure) == 1:
         raise BadInputError("constraints are for relaxations, and there is none; add --relax, or leave them out")
+    held = [constraint.kind for constraint in constraints if constraint.kind != "freeze"]
     for level in protocol.relaxations:
-        if not isinstance(level, KohnSham):
+        if held and not isinstance(level, KohnSham):
             raise BadInputError(
-                f"constraints are held by relaxations at Kohn-Sham levels, not at {level}; use --level with --relax"
+                f"relaxations at {level} freeze atoms but hold no {held[0]}; use a Kohn-Sham --level with --relax"
             )
     if protocol.frequencies:
         raise BadInputError("a geometry with constraints is no stationary point; leave out frequencies or constraints")
@@ -230,6 +258,18 @@ def _first_multiplicity(entry: HostEntry) -> int | None:
 
 
 _HostAndGuest = tuple[str, str]
+
+
+def _selected_by_host(
+    study: Study, starts: Mapping[_HostAndGuest, Starts], sites: Sequence[str] | None
+) -> dict[_HostAndGuest, dict[str, Start]]:
+    """The starts that the sites name: those asked for instead, those of a host, or those of the study."""
+    own = {} if sites else {entry.name: entry.sites for entry in study.hosts if entry.sites}
+    shared = {of_both: there for of_both, there in starts.items() if of_both[0] not in own}
+    selected = _selected(shared, list(sites or study.sites)) if shared else {}
+    for host, queries in own.items():
+        selected |= _selected({of_both: there for of_both, there in starts.items() if of_both[0] == host}, queries)
+    return selected
 
 
 def _selected(starts: Mapping[_HostAndGuest, Starts], queries: Sequence[str]) -> dict[_HostAndGuest, dict[str, Start]]:

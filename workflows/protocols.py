@@ -12,7 +12,8 @@ _FINE_GRID_LEVEL = 5  # of PySCF: (105,770) for the second row, finer than (99,5
 class Protocol:
     """Relax at one level after the other, take the energy at the last, and frequencies where they are asked for.
 
-    With ``states`` the energies of open-shell complexes begin with the lowest state that a search at a cheap level
+    With ``properties`` the energies at Kohn-Sham levels are followed by charges and the electrostatic potential. With
+    ``states`` the energies of open-shell complexes begin with the lowest state that a search at a cheap level
     finds, where no relaxation before them has searched already.
     """
 
@@ -22,6 +23,7 @@ class Protocol:
     summary: str
     frequencies: bool = False
     states: bool = False
+    properties: bool = False
 
     @property
     def level(self) -> str:
@@ -162,6 +164,12 @@ _STABLE = _PUBLISHED.model_copy(update={"stability": True})
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
+        Protocol(
+            name="xtb",
+            relaxations=(Xtb(),),
+            energy=Xtb(),
+            summary="GFN2-xTB throughout: for what is too large for anything else; trends, no energies to quote",
+        ),
         Protocol(
             name="screen",
             relaxations=(Xtb(),),

@@ -1,7 +1,9 @@
 """The rows of a plan, each with all legs of its adsorption energy."""
 
-from alkaflow.calculations import Fragment, rounded
-from alkaflow.plans import Plan, PlannedHost, PlanRow
+from dataclasses import replace
+
+from alkaflow.calculations import Constraint, Fragment, rounded
+from alkaflow.plans import Leg, Plan, PlannedHost, PlanRow
 from alkaflow.structures import Structure, build_complex, get_guest
 from alkaflow.structures.complexes import Complex
 from alkaflow.studies import HostEntry, PublishedRow, Study
@@ -17,6 +19,7 @@ class Rows:
         self._study, self._level = study, level
         self._hosts: dict[str, PlannedHost] = {}
         self._rows: list[PlanRow] = []
+        self._alone: dict[str, Leg] = {}
         self._calculations = Calculations()
 
     def add(self, entry: HostEntry, start: Start, protocol: Protocol, published: PublishedRow | None) -> None:
@@ -25,10 +28,11 @@ class Rows:
         self._hosts[name] = _planned(start.host)
         legs = Legs(protocol, self._calculations)
         complex_ = start.build()
+        held = _held(start.host) if entry.rigid else None
         several = f"{len(start.placed)} " if len(start.placed) > 1 else ""
-        host_half = _host_half(legs, start.host, entry)
+        host_half = self._host_half(start.host, entry, protocol)
         guest_half = _guest_half(legs, guest, complex_)
-        before = _before_half(legs, start, host_half.states, self._study) if len(start.placed) > 1 else None
+        before = _before_half(legs, start, host_half.states, self._study, held) if len(start.placed) > 1 else None
         complex_leg = legs.in_states(
             complex_.structure,
             spin_states(complex_, host_half.states, self._study.multiplicities),
@@ -36,6 +40,7 @@ class Rows:
             _fragments(complex_),
             (before or host_half, guest_half) if self._study.takes_apart else None,
             self._study.counterpoise,
+            held,
         )
         self._rows.append(
             PlanRow(
@@ -57,6 +62,17 @@ class Rows:
             )
         )
 
+    def add_host(self, entry: HostEntry, host: Structure, protocol: Protocol) -> None:
+        """Add a host that has no guest."""
+        self._hosts[entry.name] = _planned(host)
+        self._alone[entry.name] = self._host_half(host, entry, protocol).leg
+
+    def _host_half(self, host: Structure, entry: HostEntry, protocol: Protocol) -> Half:
+        legs = Legs(replace(protocol, relaxations=()) if entry.rigid else protocol, self._calculations)
+        states = host_spin_states(host, entry.multiplicities)
+        leg = legs.in_states(host, states, entry.name)
+        return Half(entry.name, tuple(range(len(host))), host.charge, states, leg, entry.rigid)
+
     def plan(self, protocol: Protocol) -> Plan:
         """Return what was collected; the protocol as people know it."""
         return Plan(
@@ -65,6 +81,7 @@ class Rows:
             level=protocol.level,
             hosts=self._hosts,
             rows=self._rows,
+            alone=self._alone,
             calculations=self._calculations.inputs,
             titles=self._calculations.titles,
         )
@@ -79,10 +96,9 @@ def _planned(host: Structure) -> PlannedHost:
     )
 
 
-def _host_half(legs: Legs, host: Structure, entry: HostEntry) -> Half:
-    states = host_spin_states(host, entry.multiplicities)
-    leg = legs.in_states(host, states, entry.name)
-    return Half(entry.name, tuple(range(len(host))), host.charge, states, leg)
+def _held(host: Structure) -> tuple[Constraint, ...]:
+    """What keeps a host as it is in its complexes, where its atoms come first."""
+    return (Constraint(kind="freeze", atoms=tuple(range(len(host)))),)
 
 
 def _guest_half(legs: Legs, guest: str, complex_: Complex) -> Half:
@@ -93,13 +109,15 @@ def _guest_half(legs: Legs, guest: str, complex_: Complex) -> Half:
     return Half(guest, last, alone.charge, (alone.multiplicity,), leg)
 
 
-def _before_half(legs: Legs, start: Start, host_states: tuple[int, ...], study: Study) -> Half:
+def _before_half(
+    legs: Legs, start: Start, host_states: tuple[int, ...], study: Study, held: tuple[Constraint, ...] | None
+) -> Half:
     """The host with the first of two guests, at the first member of its site, as where it is the only one."""
     first = start.placed[0]
     before = build_complex(start.host, first.guest, first.site)
     states = spin_states(before, host_states, study.multiplicities, strict=False)
     title = f"{first.guest} at {first.site.label} of {start.host.name}"
-    leg = legs.in_states(before.structure, states, title, _fragments(before))
+    leg = legs.in_states(before.structure, states, title, _fragments(before), constraints=held)
     return Half(title, tuple(range(len(before.structure))), before.structure.charge, states, leg)
 
 

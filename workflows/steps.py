@@ -89,7 +89,8 @@ def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str
     if given.step == "frequencies":
         raise CalculationError("bad_input", f"frequencies are computed at Kohn-Sham levels, not at {given.level}")
     relax = given.step == "relax"
-    result = run_xtb(structure, given.level, relax, progress)
+    frozen = {atom for constraint in given.constraints or () for atom in constraint.atoms}
+    result = run_xtb(structure, given.level, relax, progress, frozen)
     return {
         "start_positions_angstrom": structure.positions.tolist() if relax else None,
         "positions_angstrom": result.positions.tolist(),

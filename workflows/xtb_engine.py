@@ -5,6 +5,7 @@ start's symmetry operations leave unchanged. Without that, rounding errors decid
 at GFN2 the place above a pyrazine ring of HATCN is no minimum, and the metal slides into the bay sooner or later.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +36,23 @@ class XtbResult:
     energies: list[float] = field(default_factory=list)
 
 
-def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -> XtbResult:
+def run_xtb(
+    structure: Structure, level: Xtb, relax: bool, progress: Progress, frozen: Collection[int] = ()
+) -> XtbResult:
     """Compute an energy, or relax first with ASE's L-BFGS (or BFGS) within the symmetry of the start.
+
+    Parameters
+    ----------
+    structure
+        Where it starts.
+    level
+        Accuracy, and when a relaxation ends.
+    relax
+        Whether to relax.
+    progress
+        Told of every step.
+    frozen
+        Atoms (numbers from 0) that a relaxation leaves where they are; the largest force is that of the others.
 
     Raises
     ------
@@ -45,6 +61,7 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
         not finite.
     """
     from ase.calculators.calculator import CalculationFailed, SCFError
+    from ase.constraints import FixAtoms
     from ase.optimize import BFGS, LBFGS
     from tblite.ase import TBLite
 
@@ -59,7 +76,7 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
         verbosity=0,
     )
     energies: list[float] = []
-    operations = find_operations(BondGraph(structure), EXACT) if relax else []
+    operations = _keeping(find_operations(BondGraph(structure), EXACT), frozen) if relax else []
 
     def watch() -> None:
         energy = float(atoms.get_potential_energy()) / HARTREE_EV
@@ -74,7 +91,8 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
 
     try:
         if relax and len(structure) > 1:
-            atoms.set_constraint(_KeepSymmetry(operations))
+            held = [FixAtoms(sorted(frozen))] if frozen else []
+            atoms.set_constraint([_KeepSymmetry(operations), *held])
             optimiser = (BFGS if level.optimiser == "bfgs" else LBFGS)(atoms, logfile=None)
             optimiser.attach(watch)
             converged = optimiser.run(fmax=level.max_force, steps=level.max_steps)
@@ -89,6 +107,12 @@ def run_xtb(structure: Structure, level: Xtb, relax: bool, progress: Progress) -
     except (CalculationFailed, SCFError) as error:
         raise CalculationError("scf_not_converged", f"{level}: {error}") from error
     return XtbResult(np.array(atoms.positions), energies[-1], max_force, len(energies) - 1, len(operations), energies)
+
+
+def _keeping(operations: list[Operation], frozen: Collection[int]) -> list[Operation]:
+    """The operations that send frozen atoms to frozen ones."""
+    held = set(frozen)
+    return [each for each in operations if {each.permutation[atom] for atom in held} == held]
 
 
 class _KeepSymmetry:

@@ -529,8 +529,10 @@ def test_constraints_have_a_place_in_relaxations_only() -> None:
     water = load_host("water")
     with pytest.raises(BadInputError, match="add --relax"):
         plan_single(water, "b3lyp/sto-3g", None, constraints=held)
-    with pytest.raises(BadInputError, match="not at gfn2-xtb"):
-        plan_single(water, None, "composite", constraints=held)
+    with pytest.raises(BadInputError, match="at gfn2-xtb freeze atoms but hold no distance"):
+        plan_single(water, None, "composite", constraints=read_constraints([], ["distance:0-1=1.0"]))
+    through = plan_single(water, None, "composite", constraints=held)
+    assert [given.constraints for given in through.calculations.values()] == [held, held, None]
     run = plan_single(water, "b3lyp/sto-3g", None, relax=True, constraints=held)
     assert [given.constraints for given in run.calculations.values()] == [held, None]
 
@@ -551,3 +553,77 @@ def test_a_basis_that_leaves_out_light_elements_is_not_substituted() -> None:
 def test_an_atom_has_no_frequencies() -> None:
     with pytest.raises(BadInputError, match="He is one atom, which has no vibrations"):
         plan_single(load_host("[He]"), "b3lyp/6-31g", None, frequencies=True)
+
+
+# --- hosts with settings of their own -------------------------------------------------------------------------------
+
+
+def of_hosts(*hosts: dict[str, object], **changes: object) -> Plan:
+    values: dict[str, object] = {"hosts": list(hosts), "guests": ["Li"], "sites": ["corner"], "published": []}
+    return make_plan(study(**(values | changes)))
+
+
+DICYANO: dict[str, object] = {"name": "dicyano", "builtin": "dicyanopyrazine"}
+
+
+def test_a_host_has_a_protocol_and_a_level_of_its_own() -> None:
+    plan = of_hosts(DICYANO, DICYANO | {"name": "other", "protocol": "published-sp", "level": "b3lyp/sto-3g"})
+    first, second = plan.rows
+    assert (plan.protocol, first.level, second.level) == ("screen", None, "b3lyp/sto-3g//gfn2-xtb")
+    assert str(plan.calculations[second.complex_leg.energy].level) == "b3lyp/sto-3g"
+    asked = make_plan(plan.study, "composite")
+    assert [row.level for row in asked.rows] == [None, "b3lyp/sto-3g//gfn2-xtb"]
+    # the study's level is not for a host with a protocol of its own
+    plan = of_hosts(DICYANO, DICYANO | {"name": "other", "protocol": "published-sp"}, level="b3lyp/sto-3g")
+    assert plan.rows[1].level == "b3lyp-d3bj/6-311g(d,p)//gfn2-xtb"
+
+
+def test_a_rigid_host_is_never_relaxed() -> None:
+    plan = of_hosts(DICYANO | {"rigid": True}, decomposition=True)
+    row = plan.rows[0]
+    assert [plan.calculations[i].step for i in row.host_leg.ids] == ["energy"]
+    relaxation, energy = (plan.calculations[i] for i in row.complex_leg.ids)
+    assert relaxation.constraints is not None
+    assert relaxation.constraints[0].atoms == tuple(range(len(plan.hosts["dicyano"].symbols)))
+    assert (energy.constraints, energy.parent) == (None, relaxation.id)
+    assert row.complex_leg.halves is not None
+    assert row.complex_leg.halves.host == [row.host_leg.energy]  # the same geometry, the same energy
+    with pytest.raises(BadInputError, match="'dicyano' is rigid, and so at no stationary point"):
+        of_hosts(DICYANO | {"rigid": True}, frequencies=True, protocol="composite")
+
+
+def test_a_host_has_guests_and_sites_of_its_own() -> None:
+    pyrazine: dict[str, object] = {"name": "pyrazine", "builtin": "pyrazine"}
+    plan = of_hosts(DICYANO, pyrazine | {"guests": "Na", "sites": "face"})
+    assert [(row.host, row.guest, row.site_kind) for row in plan.rows] == [
+        ("dicyano", "Li", "corner"),
+        ("pyrazine", "Na", "face"),
+    ]
+    with pytest.raises(BadInputError, match="pyrazine"):
+        of_hosts(DICYANO, pyrazine | {"sites": "corner"})
+
+
+def test_a_host_alone_is_computed_without_a_row() -> None:
+    plan = of_hosts(DICYANO, {"name": "water", "builtin": "water", "guests": []}, properties=True)
+    assert [row.host for row in plan.rows] == ["dicyano"]
+    leg = plan.alone["water"]
+    assert [plan.calculations[i].step for i in leg.ids] == ["relax", "energy"]
+    assert leg.properties is not None
+    assert plan.calculations[leg.properties].parent == leg.energy
+    assert plan.hosts["water"].symbols == ["O", "H", "H"]
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_properties_follow_energies_of_molecules_at_kohn_sham_levels() -> None:
+    without = of_hosts(DICYANO)
+    plan = make_plan(without.study, properties=True)
+    row = plan.rows[0]
+    assert set(without.calculations) < set(plan.calculations)  # nothing else changed
+    assert row.guest_leg.properties is None  # an atom
+    for leg in (row.complex_leg, row.host_leg):
+        assert leg.properties is not None
+        given = plan.calculations[leg.properties]
+        assert (given.step, given.parent) == ("properties", leg.energy)
+        assert given.level == plan.calculations[leg.energy].level
+    at_xtb = make_plan(without.study, "xtb", properties=True)
+    assert {given.step for given in at_xtb.calculations.values()} == {"relax", "energy"}

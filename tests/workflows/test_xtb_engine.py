@@ -80,3 +80,21 @@ def test_metals_stay_at_the_corner_of_dicyanopyrazine(guest: str, distance: floa
     anchors = result.positions[list(placed.site.anchors)]
     assert np.linalg.norm(anchors - result.positions[-1], axis=1) == pytest.approx([distance] * 2, abs=0.03)
     assert classify_guest(host, result.positions, guest, "corner-1").verdict == "stayed"
+
+
+def test_frozen_atoms_stay_and_the_rest_is_stationary(tmp_path: Path) -> None:
+    """The oxygen and one hydrogen of a stretched water are held: the other hydrogen finds its place alone."""
+    start = Structure(("O", "H", "H"), np.array([[0, 0, 0], [0, 0.85, -0.6], [0, -1.1, -0.3]]))
+    result = run_xtb(start, Xtb(), relax=True, progress=Progress(tmp_path), frozen={0, 1})
+    np.testing.assert_array_equal(result.positions[:2], start.positions[:2])
+    assert result.max_force < Xtb().max_force  # of the free one
+    assert np.linalg.norm(result.positions[2]) == pytest.approx(0.96, abs=0.02)
+    whole = run_xtb(start, Xtb(), relax=True, progress=Progress(tmp_path))
+    assert whole.energy < result.energy - 1e-4  # the held bond is too short
+
+
+def test_symmetry_is_kept_where_frozen_atoms_have_it(tmp_path: Path) -> None:
+    """Of a symmetric water with one frozen hydrogen only the molecular plane is left."""
+    start = Structure(("O", "H", "H"), np.array([[0, 0, 0], [0, 0.9, -0.5], [0, -0.9, -0.5]]))
+    held = [run_xtb(start, Xtb(), True, Progress(tmp_path), frozen).operations for frozen in ((), {0}, {1})]
+    assert held == [4, 4, 2]
