@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from fireworks.core.launchpad import WFLock
 from made_records import fake_record
 from pymongo import monitoring
 
@@ -54,6 +55,12 @@ def say(what: str, database: Database) -> None:
 
 def hold_a_lock(database: Database) -> None:
     with lock(database, "a name", LEASE):
+        database.locks.find_one({})
+
+
+def hold_a_workflow(number: int, database: Database) -> None:
+    """Hold FireWorks' lock of the workflow of a firework."""
+    with WFLock(database.fireworks, number):
         database.locks.find_one({})
 
 

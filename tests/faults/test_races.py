@@ -1,17 +1,46 @@
 """Two processes change one calculation at the same moment, in the order that hurts."""
 
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import LEASE, check_invariants, hydrogen_run
+from acts import dies_at_command, hold_a_workflow
+from harness import LEASE, check_invariants, hydrogen_run, kill_group, ledger_of, start_worker, wait_for
 from made_records import fake_record
+from pymongo.collection import Collection
 
+from alkaflow.calculations import CalculationInput
 from alkaflow.launchpad.books import Books
 from alkaflow.launchpad.control import Control
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.queue import Claim, Queue
+from alkaflow.levels import parse_level
+from alkaflow.plans import SingleRun
 from alkaflow.settings import Settings
+
+
+Meanwhile = Callable[[type, str, Callable[[], object]], None]
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """Lets something happen at the last moment before a method is called for the first time."""
+
+    def arrange(kind: type, name: str, act: Callable[[], object]) -> None:
+        original, left = getattr(kind, name), [act]
+
+        def late(self: Any, *given: Any, **more: Any) -> Any:
+            if left:
+                left.pop()()
+            return original(self, *given, **more)
+
+        monkeypatch.setattr(kind, name, late)
+
+    return arrange
 
 
 @pytest.fixture
@@ -83,6 +112,167 @@ def test_a_person_speaks_while_a_result_arrives(
     elif what == "cancel":
         assert state in ("DEFUSED", "COMPLETED")
     check_invariants(database, quick, {claim.id})
+
+
+def family() -> tuple[SingleRun, str, list[str]]:
+    """A calculation and two that need its result: one small workflow."""
+    run = hydrogen_run(1, children=True)
+    parent, child = run.calculations
+    given = run.calculations[child]
+    other = CalculationInput.model_validate(
+        given.model_dump(exclude={"level"}) | {"level": parse_level("b3lyp/sto-3g")}
+    )
+    calculations, titles = run.calculations | {other.id: other}, run.titles | {other.id: "another energy"}
+    return SingleRun(calculations=calculations, titles=titles), parent, [child, other.id]
+
+
+def test_a_dead_process_leaves_fireworks_lock_beside_a_running_sibling(database: Database, quick: Settings) -> None:
+    """The lock has no owner, and repair leaves it alone, as somebody works on that workflow: it is taken in seconds."""
+    run, parent, children = family()
+    queue = Queue(database, LEASE)
+    queue.submit(run)
+    claim = queue.claim([parent])
+    assert claim is not None
+    assert queue.complete(claim, fake_record(claim))
+    running = queue.claim(children)
+    assert running is not None
+    number = database.calculations.find_one({"_id": parent})["firework"]
+    assert dies_at_command(quick, 1, False, partial(hold_a_workflow, number))
+    queue.repair()
+    assert database.fireworks.workflows.count_documents({"locked": True}) == 1
+    begin = time.monotonic()
+    sibling = queue.claim(children)
+    assert sibling is not None
+    assert queue.complete(sibling, fake_record(sibling))
+    assert queue.heartbeat(running, None)
+    assert queue.complete(running, fake_record(running))
+    assert time.monotonic() - begin < 20
+    check_invariants(database, quick, set(run.calculations))
+    assert {d["state"] for d in database.calculations.find()} == {"COMPLETED"}
+    assert {d["attempts"] for d in database.calculations.find()} == {1}
+
+
+@pytest.mark.timeout(120)
+def test_repair_all_on_a_live_queue_changes_nothing_that_is_right(
+    database: Database, quick: Settings, tmp_path: Path
+) -> None:
+    """Everything is compared, again and again, while workers claim, compute and deliver parents and children."""
+    ledger = tmp_path / "ledger"
+    run = hydrogen_run(12, children=True)
+    ids = list(run.calculations)
+    queue = Queue(database, LEASE)
+    queue.submit(run)
+    control = Control(database, queue)
+    paused, cancelled = ids[-2], ids[-4]
+    assert control.pause({"_id": paused}).ids == [paused]
+    assert control.cancel({"_id": cancelled}).ids == [cancelled]
+    workers = [start_worker(quick, "--seconds", "0.1", "--ledger", str(ledger)) for _ in range(2)]
+    repairs, freed = 0, []
+    try:
+        wait_for(lambda: ledger_of(ledger))
+        while any(worker.poll() is None for worker in workers):
+            freed += queue.repair(everything=True)
+            repairs += 1
+        outs = [worker.communicate() for worker in workers]
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                kill_group(worker)
+    assert repairs > 5
+    assert freed == []
+    assert {worker.returncode for worker in workers} == {0}, outs
+    begun = [line[1] for line in ledger_of(ledger) if line[0] == "begin"]
+    left = {paused: "PAUSED", cancelled: "DEFUSED", ids[-1]: "WAITING", ids[-3]: "WAITING"}
+    assert sorted(begun) == sorted(set(ids) - set(left))
+    states = {d["_id"]: d["state"] for d in database.calculations.find()}
+    assert states == dict.fromkeys(ids, "COMPLETED") | left
+    assert {(d["attempts"], *d["deaths"]) for d in database.calculations.find({"_id": {"$nin": list(left)}})} == {(1,)}
+    check_invariants(database, quick, set(ids), ledger)
+
+
+def test_repair_all_has_looked_at_a_child_before_its_parent_ends(
+    database: Database, quick: Settings, meanwhile: Meanwhile
+) -> None:
+    """FireWorks is told an older state by the one, and the newer one by the other, in the wrong order."""
+    run = hydrogen_run(1, children=True)
+    parent, child = run.calculations
+    queue = Queue(database, LEASE)
+    queue.submit(run)
+    claim = queue.claim([parent])
+    assert claim is not None
+    number = database.calculations.find_one({"_id": child})["firework"]
+    database.fireworks.fireworks.update_one({"fw_id": number}, {"$set": {"state": "READY"}})  # wrong, to be mended
+    meanwhile(Books, "set_states", lambda: Queue(database, LEASE).complete(claim, fake_record(claim)))
+    queue.repair(everything=True)
+    assert database.calculations.find_one({"_id": child})["state"] == "READY"
+    queue.repair()
+    second = queue.claim()
+    assert second is not None
+    assert queue.complete(second, fake_record(second))
+    check_invariants(database, quick, {parent, child})
+
+
+def test_a_parent_ends_while_its_child_is_resumed(database: Database, quick: Settings, meanwhile: Meanwhile) -> None:
+    """That the child has to wait was decided before its parent was done; it does not wait for ever."""
+    run = hydrogen_run(1, children=True)
+    parent, child = run.calculations
+    queue = Queue(database, LEASE)
+    queue.submit(run)
+    control = Control(database, queue)
+    assert control.pause({"_id": child}).ids == [child]
+    claim = queue.claim()
+    assert claim is not None
+    assert claim.id == parent
+    meanwhile(Collection, "update_many", lambda: Queue(database, LEASE).complete(claim, fake_record(claim)))
+    assert control.resume({"_id": child}).ids == [child]
+    assert database.records.count_documents({}) == 1
+    queue.repair()
+    second = queue.claim()
+    assert second is not None, "it waits for ever"
+    assert queue.complete(second, fake_record(second))
+    check_invariants(database, quick, {parent, child})
+    assert {d["state"] for d in database.calculations.find()} == {"COMPLETED"}
+
+
+@pytest.mark.parametrize(("what", "state"), [("pause", "PAUSED"), ("cancel", "DEFUSED")])
+def test_somebody_else_speaks_while_fireworks_hears_of_a_resume(
+    database: Database, quick: Settings, meanwhile: Meanwhile, what: str, state: str
+) -> None:
+    """The later word counts, though FireWorks hears it first."""
+    run = hydrogen_run(1)
+    (name,) = run.calculations
+    queue = Queue(database, LEASE)
+    queue.submit(run)
+    control, other = Control(database, queue), Control(database, Queue(database, LEASE))
+    assert control.pause({"_id": name}).ids == [name]
+    meanwhile(Books, "set_states", lambda: getattr(other, what)({"_id": name}))
+    control.resume({"_id": name})
+    assert queue.claim() is None
+    check_invariants(database, quick, {name})
+    assert database.calculations.find_one({"_id": name})["state"] == state
+    assert queue.claim() is None
+
+
+def test_a_worker_takes_what_is_being_resumed(database: Database, quick: Settings, meanwhile: Meanwhile) -> None:
+    """As soon as FireWorks calls it ready it is claimed, and nothing that the resuming process does then disturbs."""
+    run = hydrogen_run(1)
+    (name,) = run.calculations
+    queue = Queue(database, LEASE)
+    queue.submit(run)
+    control = Control(database, queue)
+    assert control.pause({"_id": name}).ids == [name]
+    claims: list[Claim | None] = []
+    meanwhile(Books, "note", lambda: claims.append(Queue(database, LEASE).claim()))
+    assert control.resume({"_id": name}).ids == [name]
+    (claim,) = claims
+    assert claim is not None
+    assert control.resume({"_id": name}).ids == []
+    queue.repair(everything=True)
+    assert queue.claim() is None, "it was claimed twice"
+    assert queue.heartbeat(claim, None)
+    assert queue.complete(claim, fake_record(claim))
+    check_invariants(database, quick, {name})
+    assert database.calculations.find_one({"_id": name})["attempts"] == 1
 
 
 def test_two_repair_at_once(database: Database, quick: Settings, claimed: tuple[Queue, Claim]) -> None:
