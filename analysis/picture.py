@@ -146,8 +146,8 @@ def _tie_shapes(scene: _Scene) -> Iterator[Shape]:
             along = anchor - marker.place
             length = float(np.linalg.norm(along))
             if length > marker.radius + stop:
-                ends = (marker.place + along * (at / length) for at in (marker.radius, length - stop))
-                yield from dashes(*ends, rgba(site_colour(marker.site.kind)))
+                start, end = (marker.place + along * (at / length) for at in (marker.radius, length - stop))
+                yield from dashes(start, end, rgba(site_colour(marker.site.kind)))
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,136 @@
+"""How a calculation converged: energies along a relaxation, and energies and gradients along an SCF."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alkaflow.analysis.plot_style import (
+    GOOD,
+    ONE_COLUMN,
+    SERIES,
+    TWO_COLUMNS,
+    caption,
+    empty_figure,
+    new_figure,
+    one_line,
+    styled,
+)
+from alkaflow.records import Record
+from alkaflow.structures import FloatArray
+from alkaflow.units import HARTREE_EV, HARTREE_KJ_MOL
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SMALLEST = 1e-7  # of differences on a logarithmic axis [Hartree]
+_FAR = 100.0  # a relaxation that begins higher is drawn logarithmically [meV]
+_SCF_STAGE = "SCF cycle"
+
+
+@styled
+def convergence_chart(record: Record, progress: Sequence[Mapping[str, Any]] | None = None) -> "Figure":
+    """Draw the energies along a relaxation, and along an SCF where its cycles are known.
+
+    Parameters
+    ----------
+    record
+        Its ``energies_along_relaxation`` are drawn relative to the last one [meV and kJ/mol].
+    progress
+        Reports of a running calculation, oldest first: ``stage``, ``step``, ``energy_hartree``, and
+        ``orbital_gradient`` of SCF cycles. Those of stage "SCF cycle" are drawn; a step that is not larger than the
+        one before it begins another SCF.
+    """
+    along = np.array(record.energies_along_relaxation, dtype=float)
+    cycles = [report for report in progress or [] if report.get("stage") == _SCF_STAGE]
+    panels = (len(along) > 1) + bool(cycles)
+    if panels == 0:
+        return empty_figure(f"{record.formula}, step {record.step}: {_ending(record)}; no energies along the way kept")
+    figure = new_figure(ONE_COLUMN if panels == 1 else TWO_COLUMNS, 2.6)
+    axes = np.atleast_1d(figure.subplots(1, panels))
+    if len(along) > 1:
+        _draw_relaxation(axes[0], along)
+    if cycles:
+        _draw_scf(axes[-1], cycles)
+    title = f"{record.formula}, {record.level}, 2S+1 = {record.multiplicity}"
+    figure.text(0.02, 0.985, one_line(title, 56 * panels), fontsize=9, fontweight="bold", va="top")
+    used = caption(figure, [_ending(record)], left=0.02)
+    figure.subplots_adjust(
+        left=0.15 if panels == 1 else 0.075,
+        right=0.86 if len(along) > 1 and panels == 1 else 0.985,
+        top=0.89,
+        bottom=(used + 0.42) / figure.get_figheight(),
+        wspace=0.42,
+    )
+    return figure
+
+
+def _draw_relaxation(axes: "Axes", energies: FloatArray) -> None:
+    """Energies above the last one; logarithmic beyond 1 meV where they reach far."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    above = (energies - energies[-1]) * HARTREE_EV * 1000
+    axes.plot(np.arange(1, len(above) + 1), above, color=GOOD, marker="o", ms=2.2)
+    axes.axhline(0.0, color="#999999", linewidth=0.7, zorder=1)
+    axes.set_xlabel("relaxation step")
+    axes.set_ylabel("energy above the last / meV")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if above.max() > _FAR:
+        axes.set_yscale("symlog", linthresh=1.0, linscale=0.6)
+        axes.set_ylim(min(1.4 * float(above.min()), -0.4), 1.8 * float(above.max()))
+        axes.yaxis.set_major_formatter(_plain)
+    right = axes.twinx()
+    factor = HARTREE_KJ_MOL / (HARTREE_EV * 1000)
+    if above.max() > _FAR:
+        right.set_yscale("symlog", linthresh=factor, linscale=0.6)
+        right.yaxis.set_major_locator(FixedLocator([0.0, *(10.0**power for power in range(-1, 7))]))
+        right.yaxis.set_major_formatter(_plain)
+    right.set_ylim(*(factor * edge for edge in axes.get_ylim()))
+    right.yaxis.set_minor_locator(NullLocator())
+    right.set_ylabel("kJ/mol")
+    right.spines["right"].set_visible(True)
+
+
+def _plain(value: float, _: int) -> str:
+    return f"{value:g}"
+
+
+def _draw_scf(axes: "Axes", cycles: Sequence[Mapping[str, Any]]) -> None:
+    """Changes of the energy from cycle to cycle and orbital gradients, on one logarithmic axis in atomic units."""
+    numbers = np.arange(1, len(cycles) + 1)
+    energies = np.array([float(cycle["energy_hartree"]) for cycle in cycles])
+    steps = np.array([int(cycle.get("step", number)) for cycle, number in zip(cycles, numbers, strict=True)])
+    starts = numbers[1:][np.diff(steps) <= 0]
+    changes = np.abs(np.diff(energies))
+    changes[np.isin(numbers[1:], starts)] = np.nan
+    axes.plot(numbers[1:], np.maximum(changes, 0.1 * _SMALLEST), color=SERIES[0], marker="o", ms=2.4,
+              label="energy change / Hartree")  # fmt: skip
+    gradients = np.array([float(cycle.get("orbital_gradient", np.nan)) for cycle in cycles])
+    if np.isfinite(gradients).any():
+        at, broken = numbers.astype(float), gradients
+        for start in reversed(starts):  # no line from one SCF to the next
+            at, broken = np.insert(at, start - 1, start - 0.5), np.insert(broken, start - 1, np.nan)
+        axes.plot(at, broken, color=SERIES[5], marker="s", ms=2.4, label="orbital gradient / a.u.")
+    for start in starts:
+        axes.axvline(start - 0.5, color="#bbbbbb", linewidth=0.7, ls=":")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-").replace("e+00", ""))
+    axes.set_xlabel("SCF cycle")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(loc="upper right", handlelength=1.4)
+
+
+def _ending(record: Record) -> str:
+    """How it ended, in words."""
+    end, noun = record.convergence, "steps" if record.energies_along_relaxation else "SCF cycles"
+    parts = [f"converged in {end.cycles} {noun}"]
+    if end.max_force is not None:
+        parts.append(f"largest force {end.max_force:.4f} eV/\N{ANGSTROM SIGN}")
+    if end.energy_change is not None:
+        parts.append(f"last energy change {abs(end.energy_change):.1e} Hartree")
+    if end.orbital_gradient is not None:
+        parts.append(f"orbital gradient {end.orbital_gradient:.1e}")
+    if record.energies_along_relaxation:
+        parts.append(f"last energy {record.energies_along_relaxation[-1]:.6f} Hartree")
+    return "; ".join(parts)
