@@ -50,7 +50,8 @@ class Repair:
                 dead.append(document)
             elif alive is None:
                 silent.append(document["_id"])
-        expired = {"_id": {"$in": silent}, "$expr": {"$lt": ["$claim.expires", "$$NOW"]}}
+        expired: Document = {"_id": {"$in": silent}, "claim.expires": {"$exists": True}}  # not ended meanwhile
+        expired["$expr"] = {"$lt": ["$claim.expires", "$$NOW"]}
         if self._db.calculations.find_one(expired, {"_id": 1}) is not None:
             time.sleep(longest_silence(self._lease))
             dead += self._db.calculations.find(expired, {"input": 0})

@@ -1,6 +1,7 @@
 """The database goes away, comes back, dies after it has said yes, and says yes where nobody hears it."""
 
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,6 +46,47 @@ def test_mongod_is_killed_while_a_calculation_runs(
     assert [line.split()[0] for line in out.splitlines()] == ["started", "completed"]
     assert own.calculations.find_one({"_id": name})["attempts"] == 1
     check_invariants(own, server.settings, {name}, ledger)
+
+
+def test_an_outage_longer_than_the_lease_of_workers_elsewhere(server: Server, own: Database, tmp_path: Path) -> None:
+    """Nobody can look at them, and both were silent for longer than a lease: the living one has time for a word.
+
+    Repair begins while the living worker cannot give one yet. The other was killed in the outage: it is the one lost.
+    """
+    lease = 5.0
+    settings = server.settings.model_copy(update={"lease_seconds": lease})
+    ids = submitted(own, 2)
+    ledger = tmp_path / "ledger"
+    living = start_worker(settings, "--seconds", "10", "--ledger", str(ledger))
+    (begun,) = wait_for(lambda: ledger_of(ledger))
+    dead = start_worker(settings, "--seconds", "10", "--ledger", str(ledger))
+    wait_for(lambda: len(ledger_of(ledger)) == 2)
+    renewed = {"claim.owner.host": "elsewhere", "claim.expires": {"$add": ["$$NOW", int(lease * 1000)]}}
+    own.calculations.update_many({"state": "RUNNING"}, [{"$set": renewed}])
+    server.kill()
+    kill_group(dead)
+    os.kill(living.pid, signal.SIGSTOP)
+    time.sleep(lease + 0.5)
+    server.start()
+    expired = {"state": "RUNNING", "$expr": {"$lt": ["$claim.expires", "$$NOW"]}}
+    assert own.calculations.count_documents(expired) == 2
+    with ThreadPoolExecutor(1) as pool:
+        repairing = pool.submit(Queue(own, lease).repair)
+        time.sleep(0.3)
+        os.kill(living.pid, signal.SIGCONT)
+        freed = repairing.result()
+    (lost,) = ids - {begun[1]}
+    assert freed == [lost]
+    third = start_worker(settings, "--ledger", str(ledger))
+    said = []
+    for worker in (third, living):
+        out, errors = worker.communicate(timeout=60)
+        assert worker.returncode == 0, errors
+        said += [line.split()[0] for line in out.splitlines()]
+    assert sorted(said) == ["completed", "completed", "started", "started"]
+    tries = {d["_id"]: (d["attempts"], d["deaths"]) for d in own.calculations.find()}
+    assert tries == {begun[1]: (1, []), lost: (2, ["worker_lost"])}
+    check_invariants(own, settings, ids, ledger)
 
 
 def test_mongod_is_down_when_a_result_is_there(server: Server, own: Database, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from alkaflow.levels import parse_level
 from alkaflow.plans import SingleRun
 from alkaflow.settings import Settings
 
-
 Meanwhile = Callable[[type, str, Callable[[], object]], None]
 
 
@@ -190,10 +189,11 @@ def test_repair_all_on_a_live_queue_changes_nothing_that_is_right(
     check_invariants(database, quick, set(ids), ledger)
 
 
+@pytest.mark.parametrize("taken", [False, True])
 def test_repair_all_has_looked_at_a_child_before_its_parent_ends(
-    database: Database, quick: Settings, meanwhile: Meanwhile
+    database: Database, quick: Settings, meanwhile: Meanwhile, taken: bool
 ) -> None:
-    """FireWorks is told an older state by the one, and the newer one by the other, in the wrong order."""
+    """FireWorks is told an older state after the newer one; perhaps a worker has the child by then."""
     run = hydrogen_run(1, children=True)
     parent, child = run.calculations
     queue = Queue(database, LEASE)
@@ -202,12 +202,22 @@ def test_repair_all_has_looked_at_a_child_before_its_parent_ends(
     assert claim is not None
     number = database.calculations.find_one({"_id": child})["firework"]
     database.fireworks.fireworks.update_one({"fw_id": number}, {"$set": {"state": "READY"}})  # wrong, to be mended
-    meanwhile(Books, "set_states", lambda: Queue(database, LEASE).complete(claim, fake_record(claim)))
+    claims: list[Claim | None] = []
+
+    def go_on() -> None:
+        other = Queue(database, LEASE)
+        assert other.complete(claim, fake_record(claim))
+        if taken:
+            claims.append(other.claim([child]))
+
+    meanwhile(Books, "set_states", go_on)
     queue.repair(everything=True)
-    assert database.calculations.find_one({"_id": child})["state"] == "READY"
+    assert database.fireworks.fireworks.find_one({"fw_id": number})["state"] == ("RUNNING" if taken else "WAITING")
+    assert database.calculations.find_one({"_id": child})["state"] == ("RUNNING" if taken else "READY")
     queue.repair()
-    second = queue.claim()
+    second = claims[0] if taken else queue.claim()
     assert second is not None
+    assert queue.claim() is None, "it was claimed twice"
     assert queue.complete(second, fake_record(second))
     check_invariants(database, quick, {parent, child})
 
@@ -287,6 +297,31 @@ def test_two_repair_at_once(database: Database, quick: Settings, claimed: tuple[
         thread.join()
     assert sorted(freed) == [[], [], [], [claim.id]]
     assert database.calculations.find_one({})["deaths"] == ["worker_lost"]
+    check_invariants(database, quick, {claim.id})
+
+
+@pytest.mark.parametrize("word", ["a result", "a sign of life", "none"])
+def test_repair_waits_for_a_word_of_workers_elsewhere(
+    database: Database, quick: Settings, claimed: tuple[Queue, Claim], monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """After an outage: who delivers, or renews the claim, while repair waits, has lost nothing."""
+    queue, claim = claimed
+    elsewhere = {"claim.owner.host": "elsewhere", "claim.expires": {"$subtract": ["$$NOW", 1000]}}
+    database.calculations.update_one({"_id": claim.id}, [{"$set": elsewhere}])
+
+    def speak(lease_seconds: float) -> float:
+        del lease_seconds
+        if word == "a result":
+            assert queue.complete(claim, fake_record(claim))
+        elif word == "a sign of life":
+            assert queue.heartbeat(claim, None)
+        return 0.1
+
+    monkeypatch.setattr("alkaflow.launchpad.repair.longest_silence", speak)
+    assert Queue(database, LEASE).repair() == ([claim.id] if word == "none" else [])
+    assert queue.heartbeat(claim, None) == (word == "a sign of life")
+    if word != "a result":
+        assert queue.complete(claim, fake_record(claim)) == (word == "a sign of life")
     check_invariants(database, quick, {claim.id})
 
 

@@ -151,6 +151,40 @@ def test_a_calculation_that_takes_its_worker_along(database: Database, quick: Se
     assert queue.claim() is not None
 
 
+@pytest.mark.parametrize("last", ["the job", "its process"])
+def test_three_deaths_of_different_kinds(database: Database, quick: Settings, ledger: Path, last: str) -> None:
+    """The process that computes, its worker, and the job that it is part of: they count together."""
+    (name,) = submitted(database, 1)
+    engine = ("--seconds", "60", "--ledger", str(ledger))
+    first = start_worker(quick, *engine, options=["--stay", "60"])
+    begun = wait_for(lambda: ledger_of(ledger))
+    os.kill(int(begun[0][3]), signal.SIGSEGV)
+    begun = wait_for(lambda: len(ledger_of(ledger)) == 2 and ledger_of(ledger))
+    kill_group(first)
+    wait_for(lambda: not psutil.pid_exists(int(begun[1][3])))
+    queue = Queue(database, LEASE)
+    assert queue.repair() == [name]
+    assert database.calculations.find_one({"_id": name})["deaths"] == ["engine_crashed", "worker_lost"]
+    if last == "the job":
+        assert queue.claim() is not None
+        database.calculations.update_one({"_id": name}, {"$set": {"claim.job": "slurm:7"}})
+        assert queue.release_job("slurm:7", "unknown to the scheduler", "Slurm does not know the job") == [name]
+    else:
+        third = start_worker(quick, "--die", "exit3")
+        _, errors = third.communicate(timeout=30)
+        assert third.returncode == 0, errors
+    deaths = ["engine_crashed", "worker_lost", "unknown to the scheduler" if last == "the job" else "engine_crashed"]
+    document = database.calculations.find_one({"_id": name})
+    assert (document["state"], document["attempts"], document["deaths"]) == ("FIZZLED", 3, deaths)
+    failure = document["failure"]
+    assert failure["outcome"] == ("worker_lost" if last == "the job" else "engine_crashed")
+    assert failure["message"].startswith(f"3 tries died ({', '.join(deaths)}), the last: ")
+    assert queue.claim() is None
+    check_invariants(database, quick, {name})
+    assert Control(database, queue).retry({"_id": name}).ids == [name]
+    assert database.calculations.find_one({"_id": name})["deaths"] == []
+
+
 @pytest.mark.parametrize("how", ["oom", "enospc"])
 def test_refused_memory_or_disk(database: Database, quick: Settings, how: str) -> None:
     """Under a limit of the kernel, and a device that is full: named, tried again with less, and not for ever."""
