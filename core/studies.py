@@ -119,6 +119,9 @@ class Study(BaseModel):
         default=False, description="charges by all schemes and the electrostatic potential of all legs"
     )
     states: StrictBool = Field(default=False, description="search electronic states also in protocols that do not")
+    notes: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, description="warnings about the published numbers, for readers of the paper"
+    )
     solvent: Any = None
 
     @model_validator(mode="after")
