@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, get_args
 
 from bson import ObjectId
+from pydantic import BaseModel
 
 from alkaflow.launchpad.database import Database, Document
 from alkaflow.launchpad.filestore import chunks_of
+from alkaflow.records import FileReference, Record
 
 _DAY = 86400.0
 
@@ -43,9 +46,27 @@ def collect_garbage(database: Database, dry_run: bool, older_than_seconds: float
 def referred_files(database: Database) -> set[str]:
     """SHA-256 of every file that a record refers to, wherever in the record that is."""
     found: set[str] = set()
-    for document in database.records.find({}):
+    for document in database.records.find({}, without_references()):
         found |= set(_references(document))
     return found
+
+
+@cache
+def without_references() -> Document:
+    """The projection that leaves out what cannot refer to a file: numbers, atoms, energies.
+
+    Fields of records that this version does not know are read, as they may.
+    """
+    return {name: 0 for name, field in Record.model_fields.items() if not _may_refer(field.annotation)}
+
+
+def _may_refer(kind: Any) -> bool:
+    """Whether a value of a type may hold a reference to a file."""
+    if kind in (Any, dict, FileReference):
+        return True
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return any(_may_refer(field.annotation) for field in kind.model_fields.values())
+    return any(_may_refer(part) for part in get_args(kind))
 
 
 def _references(value: Any) -> Iterator[str]:

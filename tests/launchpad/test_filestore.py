@@ -20,7 +20,7 @@ from made_records import fake_record
 from alkaflow.errors import CalculationError, ServiceError
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.filestore import FileStore, checked_size
-from alkaflow.launchpad.garbage import Garbage, collect_garbage, referred_files
+from alkaflow.launchpad.garbage import Garbage, collect_garbage, referred_files, without_references
 from alkaflow.launchpad.queue import Queue
 from alkaflow.settings import Settings
 from alkaflow.structures import Structure
@@ -280,6 +280,20 @@ def test_garbage_is_what_nothing_refers_to(database: Database) -> None:
     assert database.get_file(kept) == RANDOM[:1_500_000]
     assert database.get_file(young) == b"young"
     assert collect_garbage(database, dry_run=False) == Garbage(0, 0, 0)
+
+
+def test_of_records_only_what_may_refer_to_a_file_is_read(database: Database) -> None:
+    """Wherever a reference is, in fields of a later version as well; not the thousands of numbers beside it."""
+    one, two, three = ("a" * 64, "b" * 64, "c" * 64)
+    numbers = [0.125] * 10_000
+    record = {"_id": "r", "orbitals": {"sha256": one, "bytes": 1, "format": "npz"}, "basis_sha256": "d" * 64}
+    record |= {"energies_along_relaxation": numbers, "positions_angstrom": [[0.0, 0.0, 0.0]] * 300}
+    record |= {"later": {"maps": [{"file": {"sha256": two}}, {"sha256": three}]}}
+    database.records.insert_one(record)
+    assert referred_files(database) == {one, two, three}
+    (read,) = database.records.find({}, without_references())
+    assert {"orbitals", "later"} <= set(read)
+    assert not set(read) & {"energies_along_relaxation", "positions_angstrom", "symbols", "basis_sha256"}
 
 
 def test_an_orphan_that_is_stored_again_is_young_again(database: Database) -> None:
