@@ -27,6 +27,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+import psutil
 from fireworks import FiretaskBase, Firework, FWAction, FWorker, LaunchPad, Workflow, explicit_serialize
 from fireworks.core.rocket_launcher import rapidfire
 
@@ -171,6 +172,17 @@ def measure_overhead(number: int, rounds: int) -> None:
 # --- adding ---
 
 
+def spent(settings: Settings, act: Callable[[], Any]) -> tuple[float, float]:
+    """Time of one call, and processor time of this process and of mongod meanwhile [s]; the latter a load spares."""
+    server = psutil.Process(EmbeddedMongod(settings).pid())
+
+    def processor() -> float:
+        return time.process_time() + sum(server.cpu_times()[:2])
+
+    begin = processor()
+    return wall(act), processor() - begin
+
+
 def measure_adding(number: int, rounds: int) -> None:
     """Submitting beside FireWorks' ``add_wf``."""
     print(f"\nadding {number} calculations, {rounds} rounds")
@@ -185,10 +197,14 @@ def measure_adding(number: int, rounds: int) -> None:
                     pad.add_wf(Workflow([firework_for(name)]))
 
             parts = {"add_wf": add, "ours": lambda r=run, d=database: Queue(d).submit(r)}
-            seconds = {name: wall(parts[name]) for name in (sorted(parts) if k % 2 else sorted(parts, reverse=True))}
-            ratios.append(seconds["add_wf"] / seconds["ours"])
+            order = sorted(parts) if k % 2 else sorted(parts, reverse=True)
+            seconds = {name: spent(settings, parts[name]) for name in order}
+            (theirs, their_processor), (ours, our_processor) = seconds["add_wf"], seconds["ours"]
+            ratios.append(theirs / ours)
             print(
-                f"  add_wf loop {seconds['add_wf']:.2f} s, ours {seconds['ours']:.2f} s: {ratios[-1]:.1f} times faster"
+                f"  add_wf loop {theirs:.2f} s, ours {ours:.2f} s: {ratios[-1]:.1f} times faster; of the processors "
+                f"{their_processor:.2f} and {our_processor:.2f} s: {their_processor / our_processor:.1f}; "
+                f"load {os.getloadavg()[0]:.1f}"
             )
     print(f"median: {median(ratios):.1f} times faster")
 

@@ -1,7 +1,9 @@
 """Sending many documents: in pieces, a few of them at a time."""
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -24,6 +26,21 @@ def in_parallel(send: Callable[[Sequence[Item]], None], items: Sequence[Item], r
         send(items)
         refresh()
         return
-    with ThreadPoolExecutor(_SENDERS) as pool:
+    with _without_collector(), ThreadPoolExecutor(_SENDERS) as pool:
         for _ in pool.map(send, pieces(items)):
             refresh()
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Let Python not look for cycles meanwhile: documents hold none, and it would look through all of a plan for each.
+
+    What they take is given back all the same, as soon as nothing refers to them.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
