@@ -35,8 +35,9 @@ class Database:
     """Open connections to one database.
 
     Collections: ``calculations`` (what is wanted, claimed, done and failed: the truth), ``records`` (write-once),
-    ``attempts`` (one document per try), ``jobs`` (of a cluster's scheduler), ``locks``, ``meta`` (the version of it
-    all); ``files``, by the SHA-256 of their bytes; and FireWorks' own. Open it with `open_database`.
+    ``attempts`` (one document per try), ``plans`` and ``places`` (what studies asked for), ``jobs`` (of a cluster's
+    scheduler), ``locks``, ``meta`` (the version of it all); ``files``, by the SHA-256 of their bytes; and FireWorks'
+    own. Open it with `open_database`.
     """
 
     def __init__(self, uri: str, name: str) -> None:
@@ -47,6 +48,8 @@ class Database:
         self.calculations: Collection[Document] = self.db["calculations"]
         self.records: Collection[Document] = self.db["records"]
         self.attempts: Collection[Document] = self.db["attempts"]
+        self.plans: Collection[Document] = self.db["plans"]
+        self.places: Collection[Document] = self.db["places"]
         self.jobs: Collection[Document] = self.db["jobs"]
         self.locks: Collection[Document] = self.db["locks"]
         self.meta: Collection[Document] = self.db["meta"]

@@ -10,7 +10,7 @@ from typing import Any
 from pymongo import IndexModel
 from pymongo.database import Database as MongoDatabase
 
-INDEXES_VERSION = 1
+INDEXES_VERSION = 2
 """Raised when a line below changes; a database that holds a lower one gets the new indexes when it is opened."""
 
 Keys = str | list[tuple[str, int]]
@@ -24,9 +24,22 @@ _OURS: dict[str, list[IndexModel]] = {
         IndexModel("firework"),
         IndexModel("parent"),
         IndexModel([("studies", 1), ("state", 1)]),
+        IndexModel([("step", 1), ("level", 1), ("firework", 1)]),
+        IndexModel([("formula", 1), ("firework", 1)]),
+        IndexModel("failure.outcome", partialFilterExpression={"failure.outcome": {"$exists": True}}),
     ],
     "attempts": [IndexModel("calculation")],
-    "records": [IndexModel([("step", 1), ("provenance.finished", -1)])],
+    "records": [
+        IndexModel([("step", 1), ("provenance.finished", -1)]),
+        IndexModel([("_id", 1), ("energy_hartree", 1), ("provenance.finished", 1)]),  # documents of 10 kB stay unread
+    ],
+    "plans": [IndexModel("study.name")],
+    "places": [
+        IndexModel("calculation"),
+        IndexModel([("guest", 1), ("names", 1), ("host", 1), ("calculation", 1)]),
+        IndexModel([("names", 1), ("host", 1), ("calculation", 1)]),
+        IndexModel([("host", 1), ("calculation", 1)]),
+    ],
     "fireworks": [IndexModel([("state", 1), ("spec._priority", -1), ("fw_id", 1)])],
     "workflows": [IndexModel("locked", partialFilterExpression={"locked": True})],
     "files.files": [IndexModel([("filename", 1), ("uploadDate", 1)])],

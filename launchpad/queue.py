@@ -21,6 +21,7 @@ from alkaflow.launchpad.database import Database, Document
 from alkaflow.launchpad.limits import current_job
 from alkaflow.launchpad.locks import Refresh, lock
 from alkaflow.launchpad.owner import Owner, drop, keep
+from alkaflow.launchpad.plan_store import keep_plan
 from alkaflow.launchpad.settling import Settling, failure_of
 from alkaflow.launchpad.submissions import Costs, Submissions
 from alkaflow.plans import Plan, SingleRun
@@ -126,6 +127,7 @@ class Queue:
                 for some in pieces([i for i in ids if i in states]):
                     known = {"_id": {"$in": list(some)}, "studies": {"$ne": plan.study.name}}
                     self._db.calculations.update_many(known, {"$addToSet": {"studies": plan.study.name}})
+                keep_plan(self._db, plan, refresh)
             self._submissions.add(plan, new, costs or {}, priority, refresh)
             for calculation in again:
                 refresh()
