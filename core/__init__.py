@@ -20,6 +20,7 @@ _LAZY = {
     "load_host": "alkaflow.structures",
     "load_study": "alkaflow.workflows",
     "read_xyz": "alkaflow.structures",
+    "results": "alkaflow.launchpad.query",
     "shipped_table": "alkaflow.workflows",
     "write_xyz": "alkaflow.structures",
 }

@@ -1,4 +1,4 @@
-"""Looking at what the database holds."""
+"""Looking at what the database holds: the queue, one calculation, the rows of studies. For many see `query`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,29 +55,6 @@ def _running(document: Document) -> dict[str, Any]:
         "pid": owner.pid if owner else None,
         "alive": owner.is_alive() if owner else False,
     }
-
-
-def list_results(database: Database, study: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
-    """List calculations, oldest first, with charge [e], multiplicity, constraints (or None) and energy [Hartree]."""
-    query: Document = {}
-    if study:
-        query["studies"] = study
-    if state:
-        query["state"] = state.upper()
-    documents = list(database.calculations.find(query).sort("firework", 1))
-    energies = {
-        d["_id"]: d["energy_hartree"]
-        for d in database.records.find({"_id": {"$in": [d["_id"] for d in documents]}}, {"energy_hartree": 1})
-    }
-    keys = ("step", "state", "level", "formula", "title", "studies", "parent")
-    given = ("charge", "multiplicity", "constraints")
-    return [
-        {"id": d["_id"]}
-        | {key: d[key] for key in keys}
-        | {key: d["input"].get(key) for key in given}
-        | {"energy_hartree": energies.get(d["_id"])}
-        for d in documents
-    ]
 
 
 def find_record(database: Database, calculation: str) -> Record:

@@ -1,40 +1,84 @@
-"""results list, show, export, geometry."""
+"""results list, energies, show, export, geometry."""
 
+import csv
 import json
 import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.errors import BadInputError
 from alkaflow.launchpad.cli.output import print_columns, print_json, say, study_name, write_text
 from alkaflow.settings import load_settings
 
 app = typer.Typer(help="Look at and export what was computed.", no_args_is_help=True, rich_markup_mode=None)
 
 _STATES = ("WAITING", "READY", "RUNNING", "COMPLETED", "FIZZLED")
+_WHEN = "an ISO date or time, or a span back: 30min, 12h, 2d, 1w"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+GuestOption = Annotated[str | None, typer.Option("--guest", help="Of this guest.")]
+SiteOption = Annotated[str | None, typer.Option("--site", help="Where the guest starts: id, kind or label.")]
+HostOption = Annotated[str | None, typer.Option("--host", help="On this host, by its name in the study.")]
+StudyOption = Annotated[str | None, typer.Option("--study", help="Only of this study.")]
 
 
 @app.command("list")
 def list_(
-    study: Annotated[str | None, typer.Option("--study", help="Only of this study.")] = None,
-    state: Annotated[str | None, typer.Option("--state", help=f"Only these: {', '.join(_STATES)}.")] = None,
+    guest: GuestOption = None,
+    site: SiteOption = None,
+    host: HostOption = None,
+    study: StudyOption = None,
+    level: Annotated[str | None, typer.Option("--level", help="Level of theory, in any written form.")] = None,
+    step: Annotated[str | None, typer.Option("--step", help="relax, energy, frequencies, ...")] = None,
+    state: Annotated[str | None, typer.Option("--state", help=f"Only these: {', '.join(_STATES)}, ...")] = None,
+    outcome: Annotated[str | None, typer.Option("--outcome", help="converged, scf_not_converged, ...")] = None,
+    formula: Annotated[str | None, typer.Option("--formula", help="Sum formula, such as C18LiN12.")] = None,
+    element: Annotated[str | None, typer.Option("--element", help="With at least one atom of it.")] = None,
+    charge: Annotated[int | None, typer.Option("--charge", help="In e.")] = None,
+    multiplicity: Annotated[int | None, typer.Option("--multiplicity", help="2S+1.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help=f"Done or failed since: {_WHEN}.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="The same; a date counts to its end.")] = None,
+    sort: Annotated[
+        str, typer.Option("--sort", help="By submitted, energy, finished, formula, level, step or state.")
+    ] = "submitted",
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", help="So many lines at the most.")] = None,
+    page: Annotated[int, typer.Option("--page", help="With --limit: the second, third, ... so many.")] = 1,
     as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """List calculations with their states and energies; "held" are relaxations with constraints."""
-    from alkaflow.launchpad.database import open_database
-    from alkaflow.launchpad.results import known_study, list_results
+    from alkaflow.launchpad.query import columns_of, flat, results
 
-    if state is not None and state.upper() not in _STATES:
-        raise UnknownNameError("state", state, _STATES)
-    with open_database(load_settings()) as database:
-        name = known_study(database, study_name(study)) if study is not None else None
-        found = list_results(database, name, state)
+    _check_output(as_json, as_csv)
+    if page != 1 and limit is None:
+        raise BadInputError("--page goes with --limit")
+    query = results(load_settings())
+    given = {"guest": guest, "site": site, "host": host, "study": _study(study), "level": level, "step": step,
+             "state": state, "outcome": outcome, "formula": formula, "element": element, "charge": charge,
+             "multiplicity": multiplicity, "since": since, "until": until}  # fmt: skip
+    for name, value in given.items():
+        if value is not None:
+            query = getattr(query, name)(value)
+    query = query.sorted_by(sort, reverse)
+    if limit is not None:
+        query = query.limit(limit, page)
+    found = [row | {key: _iso(row[key]) for key in ("submitted", "finished")} for row in query.rows()]
     if as_json:
         print_json(found)
-        return
+    elif as_csv:
+        lines = [flat(row) for row in found]
+        print_csv(columns_of(lines), lines)
+    else:
+        _print_list(found)
+
+
+def _print_list(found: list[dict[str, Any]]) -> None:
     rows = [
         (
             r["id"],
@@ -50,6 +94,52 @@ def list_(
         for r in found
     ]
     print_columns(("id", "step", "state", "level", "formula", "charge", "2S+1", "energy / Eh", "title"), rows)
+
+
+@app.command()
+def energies(
+    guest: GuestOption = None,
+    site: SiteOption = None,
+    host: HostOption = None,
+    study: StudyOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """List adsorption energies of all submitted studies, from what is computed so far, beside the published ones."""
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.query_filters import Filters, checked
+    from alkaflow.launchpad.row_energies import KEYS, row_energies
+
+    _check_output(as_json, as_csv)
+    given = {"guest": guest, "site": site, "host": host, "study": _study(study)}
+    filters = Filters(**{name: checked(name, value) for name, value in given.items() if value is not None})
+    settings = load_settings()
+    with open_database(settings) as database:
+        rows = list(row_energies(database, settings, filters))
+    if as_json:
+        print_json(rows)
+        return
+    if as_csv:
+        lines = [_flat_energy(row) for row in rows]
+        plain = [key for key in KEYS if key not in ("guest_charge", "calculations")]
+        print_csv([*plain, *sorted({key for line in lines for key in line} - set(plain))], lines)
+        return
+    heading = ("study", "protocol", "label", "host", "guest", "site", "computed / eV", "published / eV", "diff.",
+               "verdict")  # fmt: skip
+    print_columns(heading, [_energy_cells(row) for row in rows])
+
+
+def _flat_energy(row: dict[str, Any]) -> dict[str, Any]:
+    line = {key: value for key, value in row.items() if key not in ("guest_charge", "calculations")}
+    line |= {f"guest_charge_{scheme}": value for scheme, value in row["guest_charge"].items()}
+    return line | {f"{part}_id": calculation for part, calculation in row["calculations"].items()}
+
+
+def _energy_cells(row: dict[str, Any]) -> tuple[Any, ...]:
+    site = row["site_label"] if " + " in row["site"] else f"{row['site']} {row['site_label']}"
+    forms = {"computed_ev": ".2f", "published_ev": ".2f", "difference_ev": "+.2f"}
+    numbers = [None if row[key] is None else format(row[key], form) for key, form in forms.items()]
+    return (*(row[key] for key in ("study", "protocol", "label", "host", "guest")), site, *numbers, row["verdict"])
 
 
 @app.command()
@@ -177,6 +267,26 @@ def _export_records(database: Any, ids: list[str], output: Path) -> None:
             data = database.get_file(record.orbitals.sha256)
             write_atomically(output / f"{record.id}.orbitals.npz", data, mode=0o644)
     say(f"written: {len(records)} records to {output}")
+
+
+def _check_output(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise BadInputError("give one of --json and --csv")
+
+
+def _study(given: str | None) -> str | None:
+    return study_name(given) if given is not None else None
+
+
+def _iso(when: datetime | None) -> str | None:
+    return when.isoformat() if when is not None else None
+
+
+def print_csv(columns: Sequence[str], lines: Sequence[dict[str, Any]]) -> None:
+    """Print lines with a heading; what is not known stays empty."""
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
 
 
 def _make_directory(path: Path) -> None:
