@@ -1,0 +1,109 @@
+"""The pictures of a report, as PNG and SVG."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from alkaflow.analysis.plot_charges import charges_picture
+from alkaflow.analysis.plot_energies import compared_chart, site_ladder
+from alkaflow.analysis.plot_structure import structure_picture
+from alkaflow.analysis.plot_style import figure_bytes, figure_texts
+from alkaflow.analysis.report_blocks import row_stem, surface_stem
+from alkaflow.analysis.report_data import Report, SurfaceEntry
+from alkaflow.analysis.report_structures import drawn_pairs, structure_of_record
+from alkaflow.records import SurfaceExtremum
+from alkaflow.structures import FloatArray
+from alkaflow.units import BOHR_ANGSTROM, HARTREE_KCAL_MOL
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LONGEST_TEXT = 400  # of the words of a chart, for those who do not see it
+_MARKED = 3  # extrema of each kind
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture: the name of its files without suffix, what it shows, and both files."""
+
+    name: str
+    alt: str
+    png: bytes
+    svg: bytes
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """An extremum as pictures of surfaces take it: position [bohr], potential [Hartree/e]."""
+
+    position: FloatArray
+    potential: float
+    kind: str
+
+
+def draw_report(report: Report) -> list[Drawn]:
+    """Draw charts, structures, charges and potentials; nothing of what has no records."""
+    return [
+        Drawn(name, alt, figure_bytes(figure), figure_bytes(figure, "svg")) for name, alt, figure in _figures(report)
+    ]
+
+
+def _figures(report: Report) -> "Iterator[tuple[str, str, Figure]]":
+    table = report.table
+    if table.rows:
+        chart = compared_chart(table)
+        yield "comparison", _words("computed beside published adsorption energies", chart), chart
+    if any(row.computed_ev is not None for row in table.rows):
+        ladder = site_ladder(table)
+        yield "ladder", _words("the energies of the sites as a ladder", ladder), ladder
+    for number, one in enumerate(report.rows):
+        if one.record is None:
+            continue
+        stem, row = row_stem(number, one.row.label), one.row
+        title = f"{row.label}: {row.guest} on {row.host}, {row.site_label}"
+        structure = structure_of_record(one.record, title)
+        apart = "; ".join(distance.text(one.record.symbols) for distance in one.distances)
+        pairs = drawn_pairs(one.distances)
+        yield f"{stem}-structure", f"structure of {title}; {apart} Angstrom", structure_picture(structure, pairs, title)
+        if one.charges is not None and one.charges.charges:
+            schemes = ", ".join(one.charges.charges)
+            drawn = charges_picture(structure, one.charges.charges, title=title)
+            yield f"{stem}-charges", f"atomic charges of {title} by {schemes}", drawn
+    for name, record in report.alone.items():
+        yield (
+            f"host-{row_stem(0, name)[3:]}",
+            f"structure of {name}",
+            structure_picture(structure_of_record(record, name), (), name),
+        )
+    yield from _surfaces(report)
+
+
+def _words(what: str, figure: "Figure") -> str:
+    """What a chart shows, with the texts in it."""
+    texts = "; ".join(" ".join(text.split()) for text in figure_texts(figure))
+    return f"{what}: {texts}"[:_LONGEST_TEXT]
+
+
+def _surfaces(report: Report) -> "Iterator[tuple[str, str, Figure]]":
+    from alkaflow.analysis.surface_picture import common_limits, surface_picture
+
+    drawn = [(entry, entry.mesh) for entry in report.surfaces if entry.mesh is not None]
+    if not drawn:
+        return
+    limits = common_limits([mesh for _, mesh in drawn])
+    for entry, mesh in drawn:
+        structure = structure_of_record(entry.record, entry.name)
+        figure = surface_picture(mesh, structure, _marks(entry), limits, entry.name, entry.surface.isovalue)
+        yield surface_stem(entry), f"electrostatic potential of {entry.name}", figure
+
+
+def _marks(entry: SurfaceEntry) -> list[_Mark]:
+    def marks(found: Sequence[SurfaceExtremum], kind: str) -> list[_Mark]:
+        return [
+            _Mark(np.array(e.position_angstrom) / BOHR_ANGSTROM, e.value_kcal_mol / HARTREE_KCAL_MOL, kind)
+            for e in found[:_MARKED]
+        ]
+
+    return marks(entry.surface.v_s_max, "maximum") + marks(entry.surface.v_s_min, "minimum")
