@@ -52,8 +52,8 @@ _PAIRS = {
 
 def _table() -> FloatArray:
     """D_ZZ' of all pairs of elements, shape=(118, 118)."""
-    atomic = np.array([_ATOMIC.get(symbol, 0.0) for symbol in SYMBOLS])
-    table = atomic[:, None] - atomic
+    atomic: FloatArray = np.array([_ATOMIC.get(symbol, 0.0) for symbol in SYMBOLS])
+    table: FloatArray = atomic[:, None] - atomic
     for (one, other), value in _PAIRS.items():
         i, j = atomic_number(one) - 1, atomic_number(other) - 1
         table[i, j], table[j, i] = value, -value

@@ -119,5 +119,5 @@ def _owners(molecule: Any, numbers: Sequence[int] | None = None) -> list[int]:
 
 
 def _by_atom(molecule: Any, by_function: Sequence[FloatArray], owners: Sequence[int]) -> Populations:
-    alpha, beta = (np.bincount(owners, each, minlength=molecule.natm) for each in by_function)
+    alpha, beta = (np.bincount(owners, each, minlength=molecule.natm).astype(float) for each in by_function)
     return Populations(molecule.atom_charges() - alpha - beta, alpha - beta)

@@ -44,7 +44,10 @@ _IN_ORBITALS: Mapping[str, Callable[[Density], Populations]] = {
     "meta_loewdin": orbital_populations.meta_loewdin,
     "iao": orbital_populations.iao,
 }
-_FITS = {"chelpg": esp_charges.chelpg, "resp": esp_charges.resp}
+_FITS: Mapping[str, Callable[[Density, esp_charges.Potential], esp_charges.Fit]] = {
+    "chelpg": esp_charges.chelpg,
+    "resp": esp_charges.resp,
+}
 
 
 def atomic_charges(
