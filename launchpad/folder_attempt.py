@@ -12,14 +12,14 @@ from typing import Any, Literal
 from alkaflow.calculations import Position
 from alkaflow.errors import CalculationError, ServiceError
 from alkaflow.files import private_directory
+from alkaflow.launchpad.advance import enough_seconds, moved_on, saved_marks
 from alkaflow.launchpad.drain import Drain
 from alkaflow.launchpad.folder_files import Item, Try
 from alkaflow.launchpad.folder_sync import has_failed
 from alkaflow.launchpad.folders import JobFolder, attempt_of
-from alkaflow.launchpad.limits import current_job
+from alkaflow.launchpad.limits import current_job, time_limit
 from alkaflow.launchpad.outbox import DamagedError, Entry
 from alkaflow.launchpad.queue import Claim
-from alkaflow.launchpad.retries import counts_as_death
 from alkaflow.launchpad.supervisor import (
     CHECKPOINTS,
     SCRATCH,
@@ -32,10 +32,7 @@ from alkaflow.launchpad.supervisor import (
 from alkaflow.launchpad.worker import Event
 from alkaflow.records import Record
 from alkaflow.settings import Settings
-from alkaflow.workflows.checkpoint import saved
 from alkaflow.workflows.task import GUESS_FILE, ORBITAL_FILE
-
-_ENOUGH_SECONDS = 600.0  # what has saved nothing after so long would not get anywhere in another job either
 
 Kind = Literal["done", "failed", "died", "stopped"]
 
@@ -100,6 +97,7 @@ class Attempts:
         self._settings = settings
         self._gone = gone
         self._tell = tell
+        self._enough = enough_seconds(time_limit(None))
 
     def note_lost(self, name: str) -> None:
         """Write down of tries that left no word that they were killed with their supervisor."""
@@ -128,6 +126,8 @@ class Attempts:
         """
         begin = time.monotonic()
         claim, directory = self._claim(item)
+        checkpoints = checkpoints_of(self._settings, item.id)
+        before = saved_marks(checkpoints, claim.calculation)
         self._tell(Event("started", item.id, item.title))
 
         def show(progress: dict[str, Any] | None, seconds: float) -> None:
@@ -140,11 +140,10 @@ class Attempts:
         except CalculationError as error:
             return self._ended(item, directory, "failed", error.outcome, str(error))
         except GivenBackError as error:
-            checkpoints = checkpoints_of(self._settings, item.id)
-            stuck = time.monotonic() - begin > _ENOUGH_SECONDS and not saved(checkpoints)
-            outcome = "out_of_time" if stuck else "interrupted"
-            kind: Kind = "died" if counts_as_death(outcome, moved_on=not stuck) else "stopped"
-            return self._ended(item, directory, kind, outcome, str(error))
+            further = moved_on(before, saved_marks(checkpoints, claim.calculation))
+            if not further and time.monotonic() - begin > self._enough:
+                return self._ended(item, directory, "died", "out_of_time", f"{error}; it got no further")
+            return self._ended(item, directory, "stopped", "interrupted", str(error), further=further)
         except ClaimLostError:
             return self._ended(item, directory, "stopped", "interrupted", "the process that supervised it had to go")
         except BaseException as error:
@@ -174,10 +173,18 @@ class Attempts:
         return claim, root / f"{attempt:03d}-{token[:8]}"
 
     def _ended(
-        self, item: Item, directory: Path, kind: Kind, outcome: str, message: str, peak_memory_mb: float | None = None
+        self,
+        item: Item,
+        directory: Path,
+        kind: Kind,
+        outcome: str,
+        message: str,
+        peak_memory_mb: float | None = None,
+        further: bool = False,
     ) -> bool:
         """Write down how a try ended that left no result."""
-        self._folder.note(self._try(item.id, directory, kind, outcome, message, peak_memory_mb))
+        ended = self._try(item.id, directory, kind, outcome, message, peak_memory_mb)
+        self._folder.note(ended.model_copy(update={"further": further}))
         _tidy(directory)
         said = f"{outcome}: {message}" if kind != "stopped" else message
         again = "; it is tried again" if kind == "died" and self.failure(item.id) is None else ""

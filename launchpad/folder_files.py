@@ -92,7 +92,10 @@ class Contents(_Part):
 
 
 class Try(_Part):
-    """How a try ended: with a result, with a failure of its own, by dying, or told to stop."""
+    """How a try ended: with a result, with a failure of its own, by dying, or told to stop.
+
+    ``further`` says of one that was stopped that it had brought the calculation further than it was.
+    """
 
     calculation: Id
     attempt: int = Field(ge=1)
@@ -104,6 +107,7 @@ class Try(_Part):
     job: Annotated[str, StringConstraints(max_length=300)] | None = None
     peak_memory_mb: float | None = None
     ended: datetime
+    further: bool = False
 
 
 class SettledNote(_Part):

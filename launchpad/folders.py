@@ -38,6 +38,7 @@ from alkaflow.launchpad.folder_files import (
     read_plain,
 )
 from alkaflow.launchpad.outbox import DAMAGED_FILE, DamagedError, Entry, read_entry
+from alkaflow.launchpad.retries import still_counting
 from alkaflow.records import Record
 from alkaflow.workflows.task import MANIFEST_FILE, ORBITAL_FILE, RECORD_FILE
 
@@ -182,7 +183,7 @@ class JobFolder:
 
     def note(self, one: Try) -> None:
         """Write down how a try ended."""
-        content = one.model_dump_json(indent=1).encode()
+        content = one.model_dump_json(indent=1, exclude_defaults=True).encode()
         write_atomically(self.path / "tries" / f"{one.calculation}-{one.attempt:03d}.json", content)
 
     def next_attempt(self, calculation: str, tries: list[Try]) -> int:
@@ -192,8 +193,14 @@ class JobFolder:
         return max([self.items[calculation].attempt - 1, *numbers]) + 1
 
     def deaths(self, calculation: str, tries: list[Try]) -> tuple[str, ...]:
-        """Outcomes of its tries that died, here and before."""
-        return (*self.items[calculation].deaths, *(one.outcome for one in tries if one.kind == "died"))
+        """Outcomes of its tries that died, here and before; out of time does not count after one that got further."""
+        deaths = list(self.items[calculation].deaths)
+        for one in tries:
+            if one.kind == "died":
+                deaths.append(one.outcome)
+            elif one.further:
+                deaths = still_counting(deaths)
+        return tuple(deaths)
 
     # --- what was settled -------------------------------------------------------------------------------------------
 

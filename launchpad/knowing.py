@@ -6,7 +6,8 @@ from typing import Any
 
 from alkaflow.errors import ADVICE
 from alkaflow.launchpad.database import Database, Document
-from alkaflow.launchpad.owner import owner_of
+from alkaflow.launchpad.owner import folder_of, owner_of
+from alkaflow.launchpad.retries import TOO_SLOW
 
 _FORGOTTEN = {"_id", "schema_version", "calculation"}
 
@@ -71,7 +72,7 @@ Sentences = tuple[list[str], list[str]]
 def _in_a_folder(document: Document) -> Sentences | None:
     """What a job folder holds; None for what none does."""
     claim = document["claim"]
-    folder = claim["owner"].get("folder") if claim and "owner" in claim else None
+    folder = folder_of(claim)
     if folder is None:
         return None
     now = datetime.now(UTC)
@@ -158,7 +159,9 @@ def _fizzled(database: Database, document: Document) -> Sentences:
     if not failure:
         return ["it failed, and nobody wrote down why"], [f"alkaflow retry {short}"]
     because = [f"attempt {failure['attempt']}: {failure['outcome']}: {failure['message']}"]
-    return because, [ADVICE[failure["outcome"]].replace(" ID", f" {short}"), f"alkaflow retry {short}"]
+    slow = failure["outcome"] == "out_of_time" and len(document["deaths"]) > 1
+    advice = TOO_SLOW if slow else ADVICE[failure["outcome"]].replace(" ID", f" {short}")
+    return because, [advice, f"alkaflow retry {short}"]
 
 
 def _completed(database: Database, document: Document) -> Sentences:

@@ -93,6 +93,12 @@ def owner_of(document: dict[str, Any] | None) -> Owner | None:
     return Owner.model_validate(document["owner"]) if document else None
 
 
+def folder_of(claim: dict[str, Any] | None) -> str | None:
+    """The path of the job folder that a claim belongs to; None for that of a process."""
+    owner = (claim or {}).get("owner") or {}
+    return owner.get("folder")
+
+
 @cache
 def _machine() -> str:
     """Identity of the installation; empty where there is none."""

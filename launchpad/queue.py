@@ -15,6 +15,7 @@ from pymongo import ReturnDocument
 
 from alkaflow.calculations import CalculationInput, Position
 from alkaflow.errors import MismatchError
+from alkaflow.launchpad.advance import Marks, moved_on, reported_marks
 from alkaflow.launchpad.batches import pieces
 from alkaflow.launchpad.books import Books, Entry
 from alkaflow.launchpad.database import Database, Document
@@ -305,30 +306,37 @@ class Queue:
         if document is None:
             return None
         if died:
-            return self._settling.end_try(_mine(claim), document, outcome, message, directory=directory, **details)
+            return self._settling.end_try(_mine(claim), document, outcome, message, {}, directory=directory, **details)
         failure = failure_of(outcome, message, claim.attempt, directory)
         if not self._settling.settle(_mine(claim), "FIZZLED", failure=failure):
             return None
         self._settling.log(document, outcome, message, directory=directory, **details)
         return "FIZZLED"
 
-    def release(self, claim: Claim, reason: str, outcome: str = "released", moved_on: bool = True) -> bool:
-        """Give a claim back: the calculation is ready again at once; False when the claim was lost.
+    def release(self, claim: Claim, reason: str, reached: Marks | None = None, had_time: bool = False) -> str | None:
+        """Give a claim back: the calculation is ready again at once; returns the state that follows.
+
+        None when the claim was lost. The state is FIZZLED after several in a row that had time and got no further.
 
         Parameters
         ----------
         claim
             The calculation.
-        reason, outcome
+        reason
             Of the try.
-        moved_on
-            Whether the next try has something to continue from.
+        reached
+            How far it is now; None where nobody has looked.
+        had_time
+            Whether the try should have got further.
         """
         document = self._db.calculations.find_one(_mine(claim), {"input": 0})
         if document is None:
-            return False
-        document["progress"] = moved_on or None
-        return self._settling.end_try(_mine(claim), document, outcome, reason) is not None
+            return None
+        outcome = "released"
+        if reached is not None:
+            stuck = had_time and not moved_on(document.get("reached") or {}, reached)
+            outcome = "out_of_time" if stuck else "interrupted"
+        return self._settling.end_try(_mine(claim), document, outcome, reason, reached)
 
     def release_job(self, job: str, outcome: str, reason: str) -> list[str]:
         """Free whatever a dead job of the scheduler held; returns the ids.
@@ -343,7 +351,8 @@ class Queue:
         freed = []
         for document in self._db.calculations.find({"claim.job": job}, {"input": 0}):
             query = {"_id": document["_id"], "claim.token": document["claim"]["token"]}
-            if self._settling.end_try(query, document, outcome, reason) is None:
+            reached = reported_marks(document["progress"])
+            if self._settling.end_try(query, document, outcome, reason, reached) is None:
                 continue
             freed.append(document["_id"])
         return freed

@@ -6,7 +6,7 @@ from alkaflow.launchpad.batches import pieces
 from alkaflow.launchpad.books import Books
 from alkaflow.launchpad.database import Database, Document
 from alkaflow.launchpad.locks import Refresh
-from alkaflow.launchpad.owner import holder_is_alive, longest_silence, owner_of
+from alkaflow.launchpad.owner import folder_of, holder_is_alive, longest_silence, owner_of
 from alkaflow.launchpad.settling import Settling
 
 _BATCH = 1000
@@ -94,7 +94,7 @@ class Repair:
 
 def _how_lost(document: Document) -> tuple[str, str]:
     """Outcome and sentence for a try whose claim is free now; that a job folder came too late is no death."""
-    folder = document["claim"]["owner"].get("folder")
+    folder = folder_of(document["claim"])
     if folder:
         return "released", f"the time of the job folder {folder} was over"
     return "worker_lost", f"{owner_of(document['claim'])} is gone"

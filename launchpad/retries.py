@@ -14,6 +14,9 @@ _FAILURES: dict[str, Outcome] = {
     "failed": "engine_crashed",
     "unknown to the scheduler": "worker_lost",
 }
+TOO_SLOW = "give it a longer walltime, more cores or a smaller basis"
+"""What helps a calculation of which one step needs longer than a job has."""
+
 _WITHOUT_PROGRESS = frozenset({"walltime", "out_of_time", "unknown to the scheduler"})
 _OF_THE_CALCULATION = frozenset({"engine_crashed", "out_of_memory", "disk_full", "worker_lost", "failed"})
 
@@ -26,9 +29,14 @@ def counts_as_death(outcome: str, moved_on: bool) -> bool:
     outcome
         How the try ended. What happens to nodes and jobs (failure, preemption, cancellation) does not count.
     moved_on
-        Whether the try had got anywhere; out of time without that counts, as it would go on for ever.
+        Whether the try got further than those before it; out of time without that counts, as it would go on for ever.
     """
     return outcome in _OF_THE_CALCULATION or (outcome in _WITHOUT_PROGRESS and not moved_on)
+
+
+def still_counting(deaths: Sequence[str]) -> list[str]:
+    """Deaths that count after a try that brought the calculation further: not those for lack of time."""
+    return [death for death in deaths if death not in _WITHOUT_PROGRESS]
 
 
 def may_try_again(deaths: Sequence[str]) -> bool:

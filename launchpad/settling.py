@@ -14,11 +14,12 @@ from typing import Any
 from pymongo import WriteConcern
 from pymongo.errors import PyMongoError
 
+from alkaflow.launchpad.advance import Marks, moved_on
 from alkaflow.launchpad.batches import pieces
 from alkaflow.launchpad.books import Books
 from alkaflow.launchpad.database import SCHEMA_VERSION, Database, Document
 from alkaflow.launchpad.owner import Owner, drop, keep
-from alkaflow.launchpad.retries import counts_as_death, failure_outcome, may_try_again
+from alkaflow.launchpad.retries import TOO_SLOW, counts_as_death, failure_outcome, may_try_again, still_counting
 
 _HOLD_SECONDS = 60.0
 _IDLE = frozenset({"WAITING", "READY", "PAUSED", "DEFUSED"})
@@ -78,7 +79,15 @@ class Settling:
         done = {"state": "COMPLETED", "claim": None, "failure": None, "progress": None, "behind": behind}
         return self._db.calculations.update_one(query, {"$set": done}).matched_count == 1
 
-    def end_try(self, query: Document, document: Document, outcome: str, message: str, **details: Any) -> str | None:
+    def end_try(
+        self,
+        query: Document,
+        document: Document,
+        outcome: str,
+        message: str,
+        reached: Marks | None = None,
+        **details: Any,
+    ) -> str | None:
         """End a try without a result; returns the state that follows, or None when the query fits no more.
 
         Parameters
@@ -86,26 +95,29 @@ class Settling:
         query
             Of the one calculation, with what must still hold.
         document
-            The calculation as it is, with ``claim``, ``attempts``, ``deaths`` and ``progress``.
+            The calculation as it is, with ``claim``, ``attempts``, ``deaths`` and ``reached``.
         outcome, message
             Of the try.
+        reached
+            How far the calculation is now. Further than ever, what ran out of time before does not count any more;
+            no further, and having run out of time counts as a death. None where nobody has looked.
         **details
             For its log.
         """
         if self._db.has_record(document["_id"]):  # it ended well, and only the news of it was cut short
             return "COMPLETED" if self.finish(query, behind=True) else None
-        deaths = list(document["deaths"])
-        died = counts_as_death(outcome, moved_on=bool(document["progress"]))
+        before, deaths = document.get("reached") or {}, list(document["deaths"])
+        further = reached is None or moved_on(before, reached)
+        died = counts_as_death(outcome, further)
         if died:
             deaths.append(outcome)
         fields: Document = {"deaths": deaths}
+        if reached and further:
+            fields = {"deaths": deaths if died else still_counting(deaths), "reached": before | reached}
         state = self.idle_state(document["_id"])
         if died and not may_try_again(deaths):
             state = "FIZZLED"
-            tries = f"{len(deaths)} tries died ({', '.join(deaths)}), the last: " if len(deaths) > 1 else ""
-            fields["failure"] = failure_of(
-                failure_outcome(outcome), tries + message, document["attempts"], details.get("directory")
-            )
+            fields["failure"] = _failure_after(deaths, message, document["attempts"], details.get("directory"))
         if not self.settle(query, state, **fields):
             return None
         self.log(document, outcome, message, **details)
@@ -182,6 +194,14 @@ class Settling:
         }
         key = f"{document['_id']}-{document['attempts']:03d}"
         self._attempts.update_one({"_id": key}, {"$setOnInsert": entry}, upsert=True)
+
+
+def _failure_after(deaths: Sequence[str], message: str, attempt: int, directory: str | None) -> Document:
+    """What a calculation says that gets no other try, as too many died."""
+    tries = f"{len(deaths)} tries died ({', '.join(deaths)}), the last: " if len(deaths) > 1 else ""
+    outcome = failure_outcome(deaths[-1])
+    slow = f"; it got no further in that time: {TOO_SLOW}" if outcome == "out_of_time" else ""
+    return failure_of(outcome, f"{tries}{message}{slow}", attempt, directory)
 
 
 def failure_of(outcome: str, message: str, attempt: int, directory: str | None) -> Document:

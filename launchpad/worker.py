@@ -8,7 +8,8 @@ is asked to take it.
 import shutil
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from alkaflow.errors import CalculationError, MismatchError, ServiceError
+from alkaflow.launchpad.advance import enough_seconds, saved_marks
 from alkaflow.launchpad.child import Engine
 from alkaflow.launchpad.database import Database, open_database
 from alkaflow.launchpad.drain import Drain
@@ -26,8 +28,9 @@ from alkaflow.launchpad.limits import TimeLimit, time_limit
 from alkaflow.launchpad.locks import LockedError
 from alkaflow.launchpad.logs import LOG_FILE
 from alkaflow.launchpad.outbox import DamagedError, Entry, attempts_root, deliver, read_entry
-from alkaflow.launchpad.owner import drop
+from alkaflow.launchpad.owner import drop, folder_of
 from alkaflow.launchpad.queue import Claim, Queue
+from alkaflow.launchpad.retries import TOO_SLOW
 from alkaflow.launchpad.supervisor import (
     CHECKPOINTS,
     SCRATCH,
@@ -38,16 +41,15 @@ from alkaflow.launchpad.supervisor import (
     checkpoints_of,
 )
 from alkaflow.settings import Settings, load_settings
-from alkaflow.workflows.checkpoint import saved
 from alkaflow.workflows.progress import PROGRESS_FILE
 from alkaflow.workflows.task import GUESS_FILE, MANIFEST_FILE, ORBITAL_FILE, RECORD_FILE, TASK_FILE
 
 __all__ = ["Engine", "Event", "Watcher", "Worker", "check_device", "checkpoints_of", "run_one"]
 
 _IDLE_SECONDS = 1.0
+_FOLDER_SECONDS = 10.0  # between two looks where all that is left is in job folders
 _DELIVERY_SECONDS = 6 * 3600.0
 _LONGEST_PAUSE = 30.0
-_ENOUGH_SECONDS = 600.0  # what has saved nothing after so long would not get anywhere in another job either
 _MOST_DYING = 3  # calculations in a row, none of which ends in any other way
 _OF_THE_HOST = ("engine_crashed", "disk_full")
 _PART_OF_A_JOB = 0.5  # of its time left, in which also what needs longer is begun
@@ -55,7 +57,10 @@ _PART_OF_A_JOB = 0.5  # of its time left, in which also what needs longer is beg
 
 @dataclass(frozen=True)
 class Event:
-    """Something to show: a calculation started, moved on, ended well, failed, was given back, or is waited for."""
+    """Something to show: a calculation started, moved on, ended well, failed, was given back, or is waited for.
+
+    One that is waited for has a message once for each job folder that holds any.
+    """
 
     kind: Literal["started", "progress", "completed", "failed", "released", "waiting"]
     calculation: str
@@ -111,6 +116,9 @@ class Worker:
         self._drain = drain or Drain()
         self._dying: list[str] = []
         self._last_death = ""
+        self._enough = enough_seconds(None)
+        self._idle = _IDLE_SECONDS
+        self._folders_said: set[str] = set()
         self._supervisor = Supervisor(database, settings, engine or Engine(), self._drain)
 
     def run(
@@ -133,6 +141,7 @@ class Worker:
         check_device(self._settings)
         self._repair()
         whole = time_limit(None)
+        self._enough = enough_seconds(whole)
         worked_on = 0
         idle_since = time.monotonic()
         while not self._drain.is_set():
@@ -151,7 +160,7 @@ class Worker:
             elif not self._others_work_on(only) and time.monotonic() - idle_since >= stay_seconds:
                 return worked_on
             else:
-                self._drain.wait(_IDLE_SECONDS)
+                self._drain.wait(self._idle)
         return worked_on
 
     def _repair(self) -> bool:
@@ -162,15 +171,32 @@ class Worker:
 
     def _others_work_on(self, only: Collection[str] | None) -> bool:
         """Whether to go on: something became free, or another worker has some of it."""
+        self._idle = _IDLE_SECONDS
         self._repair()
         if self._queue.claimable(only):
             return True
         if only is None:
             return False
-        running = [d for d in self._queue.unfinished(only) if d["state"] == "RUNNING"]
-        for document in running:
-            self._watch(Event("waiting", document["_id"], document["title"], document["progress"]))
-        return bool(running)
+        held = [document for document in self._queue.unfinished(only) if document["claim"] is not None]
+        folders = Counter(folder for document in held if (folder := folder_of(document["claim"])))
+        for document in held:
+            message = self._about_folder(document["claim"], folders)
+            self._watch(Event("waiting", document["_id"], document["title"], document["progress"], message))
+        if held and folders.total() == len(held):
+            self._idle = _FOLDER_SECONDS
+        return bool(held)
+
+    def _about_folder(self, claim: dict[str, Any], numbers: Mapping[str, int]) -> str:
+        """What to do about a job folder that is waited for; empty where there is none, or that was said before."""
+        folder = folder_of(claim)
+        if folder is None or folder in self._folders_said:
+            return ""
+        self._folders_said.add(folder)
+        return (
+            f"waiting for the job folder {folder}, which has {numbers[folder]} of the calculations until "
+            f"{claim['expires']:%Y-%m-%d %H:%M} UTC; deliver what it comes to with: alkaflow sync {folder}; "
+            f"or give it back with: alkaflow cluster unpack {folder}"
+        )
 
     def _stop_where_nothing_works(self) -> None:
         """End a worker on whose host one calculation after the other dies; raises ServiceError."""
@@ -211,10 +237,7 @@ class Worker:
                 "failed", claim, f"lease lost: {self._why_lost(claim)}; its files are kept in {directory}"
             )
         except GivenBackError as error:
-            had_time = time.monotonic() - begin > _ENOUGH_SECONDS
-            stuck = had_time and not saved(checkpoints_of(self._settings, claim.id))
-            self._queue.release(claim, str(error), "out_of_time" if stuck else "interrupted", moved_on=not stuck)
-            return self._report("released", claim, str(error))
+            return self._give_back(claim, str(error), had_time=time.monotonic() - begin > self._enough)
         except BaseException as error:
             with suppress(PyMongoError):  # without a database the claim is found dead later
                 self._queue.release(claim, type(error).__name__)
@@ -227,6 +250,12 @@ class Worker:
         energy, seconds = f"{entry.record.energy_hartree:.6f}", time.monotonic() - begin
         self._watch(Event("completed", claim.id, claim.title, message=energy, seconds=seconds))
         return True
+
+    def _give_back(self, claim: Claim, reason: str, had_time: bool) -> bool:
+        reached = saved_marks(checkpoints_of(self._settings, claim.id), claim.calculation)
+        if self._queue.release(claim, reason, reached, had_time) == "FIZZLED":
+            return self._report("failed", claim, f"out_of_time: {reason}; it got no further: {TOO_SLOW}")
+        return self._report("released", claim, reason)
 
     def _note_death(self, claim: Claim, error: CalculationError) -> None:
         if error.outcome in _OF_THE_HOST:

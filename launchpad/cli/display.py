@@ -54,6 +54,8 @@ class Display:
             self._line(f"{self._count()} {event.title} ({event.calculation}): started, about {self._about(event)}")
             self._last_line = time.monotonic()
         elif event.kind in ("progress", "waiting"):
+            if event.message:
+                self._line(f"{self._count()} {event.message}")
             self._progress(event)
         else:
             self._end(event)
@@ -97,7 +99,7 @@ class Display:
 def _describe(event: Event) -> str:
     progress: Mapping[str, Any] = event.progress or {}
     if not progress:
-        return "another worker has it" if event.kind == "waiting" else "starting"
+        return "somebody else has it" if event.kind == "waiting" else "starting"
     who = "another worker is at " if event.kind == "waiting" else ""
     return (
         f"{who}{progress['stage']} {progress['step']}, E = {progress['energy_hartree']:.6f} Eh, "

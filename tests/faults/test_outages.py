@@ -15,6 +15,7 @@ from alkaflow.errors import ServiceError
 from alkaflow.launchpad import outbox
 from alkaflow.launchpad.database import Database, open_database
 from alkaflow.launchpad.mongod import EmbeddedMongod
+from alkaflow.launchpad.owner import longest_silence
 from alkaflow.launchpad.queue import Queue
 from alkaflow.settings import Settings
 
@@ -48,7 +49,9 @@ def test_mongod_is_killed_while_a_calculation_runs(
     check_invariants(own, server.settings, {name}, ledger)
 
 
-def test_an_outage_longer_than_the_lease_of_workers_elsewhere(server: Server, own: Database, tmp_path: Path) -> None:
+def test_an_outage_longer_than_the_lease_of_workers_elsewhere(
+    server: Server, own: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody can look at them, and both were silent for longer than a lease: the living one has time for a word.
 
     Repair begins while the living worker cannot give one yet. The other was killed in the outage: it is the one lost.
@@ -70,11 +73,14 @@ def test_an_outage_longer_than_the_lease_of_workers_elsewhere(server: Server, ow
     server.start()
     expired = {"state": "RUNNING", "$expr": {"$lt": ["$claim.expires", "$$NOW"]}}
     assert own.calculations.count_documents(expired) == 2
-    with ThreadPoolExecutor(1) as pool:
-        repairing = pool.submit(Queue(own, lease).repair)
-        time.sleep(0.3)
+
+    def waiting(lease_seconds: float) -> float:
         os.kill(living.pid, signal.SIGCONT)
-        freed = repairing.result()
+        return longest_silence(lease_seconds)
+
+    monkeypatch.setattr("alkaflow.launchpad.repair.longest_silence", waiting)
+    freed = Queue(own, lease).repair()
+    os.kill(living.pid, signal.SIGCONT)
     (lost,) = ids - {begun[1]}
     assert freed == [lost]
     third = start_worker(settings, "--ledger", str(ledger))

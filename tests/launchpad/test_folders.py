@@ -214,6 +214,69 @@ def test_why_names_the_folder(database: Database, settings: Settings, two: list[
         assert f"alkaflow cluster unpack {folder.path}, to give it back" in found.next
 
 
+@pytest.mark.parametrize("how", ["sync", "unpack"])
+def test_reproduce_says_what_it_waits_for(
+    database: Database, settings: Settings, two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Once, with the commands that end the waiting; it looks now and then, and goes on when one of them was given."""
+    folder = folder_pack.pack(database, settings, tmp_path / "job")
+    other = chains(2).calculations.keys() - set(two)
+    Queue(database).submit(chains(2))
+    monkeypatch.setattr("alkaflow.launchpad.worker._IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("alkaflow.launchpad.worker._FOLDER_SECONDS", 0.5)
+    events: list[Event] = []
+    looks: list[float] = []
+
+    def watch(event: Event) -> None:
+        events.append(event)
+        if event.kind == "waiting" and event.calculation == two[0]:
+            looks.append(time.monotonic())
+        if event.kind != "waiting" or len(looks) != 3 or event.calculation != two[0]:
+            return
+        if how == "sync":
+            compute(folder, settings)
+            sync(database, folder)
+        else:
+            folder_pack.unpack(database, settings, folder)
+
+    Worker(database, settings, watch, Engine(FAKE)).run([*two, *other])
+    assert set(states(database).values()) == {"COMPLETED"}
+    (said,) = [event.message for event in events if event.kind == "waiting" and event.message]
+    assert said.startswith(f"waiting for the job folder {folder.path}, which has 2 of the calculations until ")
+    assert f"alkaflow sync {folder.path}; " in said
+    assert said.endswith(f"alkaflow cluster unpack {folder.path}")
+    waited = [event for event in events if event.kind == "waiting"]
+    assert {event.calculation for event in waited} == set(two)
+    assert len(looks) == 3
+    assert looks[-1] - looks[0] > 0.9, "it looked without a pause"
+    started = {event.calculation for event in events if event.kind == "started"}
+    assert started == (set(other) if how == "sync" else {*two, *other})
+
+
+def test_it_waits_also_for_a_child_whose_parent_was_delivered(
+    database: Database, settings: Settings, two: list[str], tmp_path: Path
+) -> None:
+    folder = folder_pack.pack(database, settings, tmp_path / "job")
+    drain = Drain()
+
+    def stop(event: Event) -> None:
+        if event.kind == "completed":
+            drain.set()
+
+    with folder.locked():
+        FolderWorker(folder, settings, stop, Engine(FAKE), drain).run()
+    assert sync(database, folder).delivered == two[:1]
+    until = Drain()
+    events: list[Event] = []
+
+    def watch(event: Event) -> None:
+        events.append(event)
+        until.set()
+
+    Worker(database, settings, watch, Engine(FAKE), until).run(two)
+    assert [(event.kind, event.calculation) for event in events] == [("waiting", two[1])]
+
+
 # --- the whole way, with real chemistry ------------------------------------------------------------------------------
 
 
@@ -484,7 +547,7 @@ def test_the_end_of_the_job_is_seen(
     outcome = compute(folder, settings, "--seconds", "30")
     assert sorted(outcome.left) == sorted(two)
     (stopped,) = folder.tries(two[0])
-    assert (stopped.kind, stopped.job) == ("stopped", "slurm:77")
+    assert (stopped.kind, stopped.outcome, stopped.job) == ("died", "out_of_time", "slurm:77")  # nothing was saved
     assert "the Slurm job ends" in stopped.message
     assert compute(folder, settings).done == []  # there is no time to begin anything
     monkeypatch.delenv("SLURM_JOB_END_TIME")
