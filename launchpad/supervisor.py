@@ -93,6 +93,7 @@ class Supervisor:
         self._settings = settings
         self._engine = engine
         self._drain = drain
+        self._notes: list[str] = []
 
     def compute(self, claim: Claim, directory: Path, heart: Pulse, watch: Callable[[Any, float], None]) -> Entry:
         """Compute a claimed calculation in a directory of its own; returns its result.
@@ -142,6 +143,7 @@ class Supervisor:
         if self._settings.scratch_dir is not None:
             scratch = self._settings.scratch_dir / f"alkaflow-{claim.id}-{directory.name}"
         usable = self._settings.memory_mb or usable_memory_mb()
+        self._notes = []
         try:
             private_directory(directory.parent)
             directory.mkdir(mode=0o700)
@@ -159,6 +161,7 @@ class Supervisor:
                 guess_level=self._fetch_guess(claim, directory),
                 checkpoints=checkpoints,
                 device=self._settings.device,
+                notes=tuple(self._notes),
             )
             write_atomically(directory / TASK_FILE, task.model_dump_json().encode())
         except OSError as error:
@@ -173,7 +176,8 @@ class Supervisor:
             return None
         try:
             orbitals = self._parents.get_file(parent.orbitals.sha256)
-        except ServiceError:  # missing or damaged: the calculation begins without them
+        except ServiceError as error:  # missing or damaged: the calculation begins without them
+            self._notes.append(f"it began without the orbitals of {given.parent}: {error}")
             return None
         write_atomically(directory / GUESS_FILE, orbitals)
         return parent.level_of_theory

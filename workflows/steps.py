@@ -78,6 +78,7 @@ def run_task(task: Task, directory: Path) -> Record:
         found = run(structure, task, progress, directory, device)
     seconds = {"total": time.monotonic() - begin, **found.pop("seconds", {})}
     continued = {what: count for what, count in found.pop("continued", {}).items() if count}
+    found["warnings"] = [*task.notes, *found.get("warnings", [])]
     return Record.model_validate(common | found | {"provenance": _provenance(task, seconds, continued, device)})
 
 

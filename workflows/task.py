@@ -34,6 +34,7 @@ class Task(BaseModel):
 
     ``guess_level`` is the level of the orbitals in the file ``guess.npz``, where there is one; ``checkpoints`` the
     directory that outlives the attempt.
+    ``notes`` are for the warnings of its record.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,3 +46,4 @@ class Task(BaseModel):
     guess_level: Level | None = None
     checkpoints: Path | None = None
     device: Literal["cpu", "gpu"] = "cpu"
+    notes: tuple[str, ...] = ()

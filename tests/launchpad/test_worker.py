@@ -408,6 +408,33 @@ def test_orbitals_of_another_state_are_no_guess(database: Database, settings: Se
     assert all(positions == tuple(record.positions_angstrom) for k, positions in enumerate(taken) if k != 3)
 
 
+def test_damaged_orbitals_of_a_parent_are_begun_without(database: Database, settings: Settings) -> None:
+    """They kill no worker: the calculation begins as one without a parent does, and its record says so."""
+    run = plan_single(from_smiles("O"), "b3lyp/sto-3g", None)
+    (parent,) = run.calculations
+    Queue(database).submit(run)
+    Worker(database, settings).run([parent])
+    record = database.record(parent)
+    assert record is not None
+    assert record.orbitals is not None
+    chunk = database.files.chunks.find_one({})
+    data = bytearray(chunk["data"])
+    data[len(data) // 2] ^= 1
+    database.files.chunks.update_one({"_id": chunk["_id"]}, {"$set": {"data": bytes(data)}})
+    level, atoms = parse_level("b3lyp/sto-3g").model_copy(update={"grid": 0}), ("O", "H", "H")
+    given = CalculationInput(step="energy", level=level, charge=0, multiplicity=1, parent=parent, symbols=atoms)
+    Queue(database).submit(SingleRun(calculations={given.id: given}, titles={given.id: "child"}))
+    events: list[Event] = []
+    assert Worker(database, settings, events.append).run([given.id]) == 1
+    assert [event.kind for event in events if event.kind != "progress"] == ["started", "completed"]
+    child = database.record(given.id)
+    assert child is not None
+    (warning,) = [text for text in child.warnings if parent in text]
+    assert warning.startswith(f"it began without the orbitals of {parent}: ")
+    assert record.orbitals.sha256 in warning
+    assert {d["attempts"] for d in database.calculations.find()} == {1}
+
+
 def test_an_unknown_state_of_affairs_is_a_failure_never_a_number(
     database: Database, settings: Settings, small_study: Path
 ) -> None:
