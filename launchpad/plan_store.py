@@ -68,7 +68,7 @@ def _plan_documents(plan: Plan) -> Iterator[Document]:
 
 
 def _places(plan: Plan) -> Iterator[Document]:
-    for host, alone in getattr(plan, "alone", {}).items():
+    for host, alone in plan.alone.items():
         for leg in alone.states:
             yield from (_place(i, "host", host=host) for i in _ids(leg))
     for row in plan.rows:

@@ -21,7 +21,7 @@ from alkaflow.records import Record
 from alkaflow.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
 
 COLUMNS = (
     "id", "step", "state", "outcome", "level", "formula", "charge", "multiplicity", "host", "guest", "site",

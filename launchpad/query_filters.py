@@ -68,7 +68,13 @@ def checked(name: str, value: Any) -> Any:
     return _CHECKS[name](name, value)
 
 
-def known_name(what: str, name: str, known: Iterable[str]) -> str:
+SUBMIT_AGAIN = (
+    "a study that was submitted before plans were kept is known after: alkaflow submit STUDY, "
+    "which computes nothing twice"
+)
+
+
+def known_name(what: str, name: str, known: Iterable[str], hint: str = "") -> str:
     """The one of some known names that is meant, whatever its capitals; raises UnknownNameError for another."""
     options = list(known)
     if name in options:
@@ -76,7 +82,7 @@ def known_name(what: str, name: str, known: Iterable[str]) -> str:
     near = [option for option in options if option.lower() == name.lower()]
     if len(near) == 1:
         return near[0]
-    raise UnknownNameError(what, name, options)
+    raise UnknownNameError(what, name, options, hint=hint)
 
 
 def parse_time(name: str, text: str, now: datetime | None = None, end_of_day: bool = False) -> datetime:

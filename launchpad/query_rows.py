@@ -13,7 +13,7 @@ from typing import Any
 from alkaflow.launchpad.batches import pieces
 from alkaflow.launchpad.database import Database, Document
 from alkaflow.launchpad.plan_store import places_of
-from alkaflow.launchpad.query_filters import STEPS, Filters, elements_of, known_name
+from alkaflow.launchpad.query_filters import STEPS, SUBMIT_AGAIN, Filters, elements_of, known_name
 
 _IN_THE_DOCUMENT = {"submitted": [], "formula": ["formula"], "level": ["level"], "step": ["step"], "state": ["state"]}
 _CONVERGED = "converged"
@@ -38,7 +38,7 @@ def with_known_names(database: Database, filters: Filters) -> Filters:
         value = getattr(filters, key)
         if value is not None:
             known = [name for name in database.places.distinct(field) if name is not None]
-            names[key] = known_name(f"{key} of the submitted studies:", value, known)
+            names[key] = known_name(f"{key} of the submitted studies:", value, known, "" if known else SUBMIT_AGAIN)
     return replace(filters, **names)
 
 

@@ -1,6 +1,7 @@
 """Adsorption energies of the rows of all submitted studies, from what is computed so far."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from alkaflow.analysis import TableRow
@@ -8,7 +9,7 @@ from alkaflow.errors import AlkaflowError
 from alkaflow.launchpad.campaign import table_of
 from alkaflow.launchpad.database import Database, Document
 from alkaflow.launchpad.plan_store import site_names, stored_plan
-from alkaflow.launchpad.query_filters import Filters, known_name
+from alkaflow.launchpad.query_filters import SUBMIT_AGAIN, Filters, known_name
 from alkaflow.launchpad.query_rows import with_known_names
 from alkaflow.settings import Settings
 
@@ -30,7 +31,7 @@ def row_energies(database: Database, settings: Settings, filters: Filters) -> It
     database, settings
         Where the results are.
     filters
-        Guest, site (where the guest starts), host and study of the rows; the others are not looked at.
+        Guest, site (where the guest starts), host and study of the rows, and the page; the rest is not looked at.
 
     Raises
     ------
@@ -39,12 +40,11 @@ def row_energies(database: Database, settings: Settings, filters: Filters) -> It
     """
     if filters.study is not None:
         known = database.plans.distinct("study.name")
-        filters = Filters(
-            filters.guest, filters.site, filters.host, known_name("submitted study", filters.study, known)
-        )
+        filters = replace(filters, study=known_name("submitted study", filters.study, known, SUBMIT_AGAIN))
     filters = with_known_names(database, filters)
     query: Document = {"study.name": filters.study} if filters.study is not None else {}
     order = [("study.name", 1), ("protocol", 1), ("level", 1), ("submitted", -1), ("number", 1)]
+    first = (filters.page - 1) * filters.limit if filters.limit else 0
     seen: set[tuple[str, ...]] = set()
     for document in database.plans.find(query).sort(order).allow_disk_use(True):
         rows = []
@@ -53,9 +53,12 @@ def row_energies(database: Database, settings: Settings, filters: Filters) -> It
                    row["guest"], row["site"], row["label"])  # fmt: skip
             if key not in seen and _fits(row, filters):
                 seen.add(key)
-                rows.append(row)
+                if len(seen) > first and (filters.limit is None or len(seen) <= first + filters.limit):
+                    rows.append(row)
         if rows:
             yield from _energies(database, settings, document | {"rows": rows})
+        if filters.limit is not None and len(seen) >= first + filters.limit:
+            return
 
 
 def _fits(row: Document, filters: Filters) -> bool:

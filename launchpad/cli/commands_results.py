@@ -24,6 +24,8 @@ CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 GuestOption = Annotated[str | None, typer.Option("--guest", help="Of this guest.")]
 SiteOption = Annotated[str | None, typer.Option("--site", help="Where the guest starts: id, kind or label.")]
 HostOption = Annotated[str | None, typer.Option("--host", help="On this host, by its name in the study.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", help="So many lines at the most.")]
+PageOption = Annotated[int, typer.Option("--page", help="With --limit: the second, third, ... so many.")]
 StudyOption = Annotated[str | None, typer.Option("--study", help="Only of this study.")]
 
 
@@ -47,17 +49,15 @@ def list_(
         str, typer.Option("--sort", help="By submitted, energy, finished, formula, level, step or state.")
     ] = "submitted",
     reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", help="So many lines at the most.")] = None,
-    page: Annotated[int, typer.Option("--page", help="With --limit: the second, third, ... so many.")] = 1,
+    limit: LimitOption = None,
+    page: PageOption = 1,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
     """List calculations with their states and energies; "held" are relaxations with constraints."""
     from alkaflow.launchpad.query import columns_of, flat, results
 
-    _check_output(as_json, as_csv)
-    if page != 1 and limit is None:
-        raise BadInputError("--page goes with --limit")
+    _check_output(as_json, as_csv, limit, page)
     query = results(load_settings())
     given = {"guest": guest, "site": site, "host": host, "study": _study(study), "level": level, "step": step,
              "state": state, "outcome": outcome, "formula": formula, "element": element, "charge": charge,
@@ -73,7 +73,7 @@ def list_(
         print_json(found)
     elif as_csv:
         lines = [flat(row) for row in found]
-        print_csv(columns_of(lines), lines)
+        _print_csv(columns_of(lines), lines)
     else:
         _print_list(found)
 
@@ -102,27 +102,31 @@ def energies(
     site: SiteOption = None,
     host: HostOption = None,
     study: StudyOption = None,
+    limit: LimitOption = None,
+    page: PageOption = 1,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
     """List adsorption energies of all submitted studies, from what is computed so far, beside the published ones."""
     from alkaflow.launchpad.database import open_database
-    from alkaflow.launchpad.query_filters import Filters, checked
+    from alkaflow.launchpad.query_filters import SUBMIT_AGAIN, Filters, checked
     from alkaflow.launchpad.row_energies import KEYS, row_energies
 
-    _check_output(as_json, as_csv)
-    given = {"guest": guest, "site": site, "host": host, "study": _study(study)}
+    _check_output(as_json, as_csv, limit, page)
+    given = {"guest": guest, "site": site, "host": host, "study": _study(study), "limit": limit, "page": page}
     filters = Filters(**{name: checked(name, value) for name, value in given.items() if value is not None})
     settings = load_settings()
     with open_database(settings) as database:
         rows = list(row_energies(database, settings, filters))
+        if not rows and database.plans.find_one({}, {"_id": 1}) is None:
+            say(f"no study has rows here; {SUBMIT_AGAIN}")
     if as_json:
         print_json(rows)
         return
     if as_csv:
         lines = [_flat_energy(row) for row in rows]
         plain = [key for key in KEYS if key not in ("guest_charge", "calculations")]
-        print_csv([*plain, *sorted({key for line in lines for key in line} - set(plain))], lines)
+        _print_csv([*plain, *sorted({key for line in lines for key in line} - set(plain))], lines)
         return
     heading = ("study", "protocol", "label", "host", "guest", "site", "computed / eV", "published / eV", "diff.",
                "verdict")  # fmt: skip
@@ -269,9 +273,11 @@ def _export_records(database: Any, ids: list[str], output: Path) -> None:
     say(f"written: {len(records)} records to {output}")
 
 
-def _check_output(as_json: bool, as_csv: bool) -> None:
+def _check_output(as_json: bool, as_csv: bool, limit: int | None, page: int) -> None:
     if as_json and as_csv:
         raise BadInputError("give one of --json and --csv")
+    if page != 1 and limit is None:
+        raise BadInputError("--page goes with --limit")
 
 
 def _study(given: str | None) -> str | None:
@@ -282,7 +288,7 @@ def _iso(when: datetime | None) -> str | None:
     return when.isoformat() if when is not None else None
 
 
-def print_csv(columns: Sequence[str], lines: Sequence[dict[str, Any]]) -> None:
+def _print_csv(columns: Sequence[str], lines: Sequence[dict[str, Any]]) -> None:
     """Print lines with a heading; what is not known stays empty."""
     writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     writer.writeheader()

@@ -392,6 +392,12 @@ def test_energies_are_those_of_the_table(
     assert run(["results", "energies", "--json"]) == 0
     everything = json.loads(capsys.readouterr().out)
     assert [r["study"] for r in everything] == ["rings"] * 4 + ["waiting"]
+    pages = []
+    for page in ("1", "2", "3"):
+        assert run(["results", "energies", "--json", "--limit", "3", "--page", page]) == 0
+        pages.append(json.loads(capsys.readouterr().out))
+    assert [row for some in pages for row in some] == everything
+    assert [len(some) for some in pages] == [3, 2, 0]
     assert run(["results", "energies", "--guest", "li", "--site", "face", "--host", "PYRAZINE", "--csv"]) == 0
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(line["label"], float(line["computed_ev"])) for line in lines] == [("L1", first["computed_ev"])]
@@ -432,6 +438,45 @@ def test_rows_whose_submission_was_taken_back_are_not_listed(database: Database,
     Queue(database).submit(study_plan())
     database.calculations.delete_many({})
     assert list(row_energies(database, settings, Filters())) == []
+
+
+def test_a_study_from_before_plans_were_kept_is_known_when_submitted_again(
+    cli_environment: Settings, database: Database, capsys: Capture
+) -> None:
+    Queue(database).submit(study_plan())
+    for name in ("places", "plans"):
+        database.db[name].delete_many({})
+    assert run(["results", "list", "--study", "rings", "--guest", "Li"]) == 2
+    assert "alkaflow submit STUDY" in capsys.readouterr().err
+    assert run(["results", "energies"]) == 0
+    assert "alkaflow submit STUDY" in capsys.readouterr().err
+    assert run(["results", "energies", "--study", "rings"]) == 2
+    assert "alkaflow submit STUDY" in capsys.readouterr().err
+    assert Queue(database).submit(study_plan()).new == []
+    assert run(["results", "list", "--study", "rings", "--guest", "Li"]) == 0
+    assert "Li at pyrazine face" in capsys.readouterr().out
+
+
+def test_what_was_dumped_is_found_after_restoring(database: Database, settings: Settings, tmp_path: Path) -> None:
+    from alkaflow.launchpad.dump import dump, restore
+
+    Queue(database).submit(study_plan())
+    before = results(database).guest("Li").site("face").rows()
+    dump(database, tmp_path / "all.zip")
+    for name in database.db.list_collection_names():
+        if name != "meta":
+            database.db[name].delete_many({})
+    restore(database, tmp_path / "all.zip")
+    assert results(database).guest("Li").site("face").rows() == before
+    assert len(before) == 2
+
+
+def test_a_host_without_guests_is_a_host(database: Database, settings: Settings) -> None:
+    hosts = [{"name": "Pyrazine", "builtin": "pyrazine"}, {"name": "bare", "builtin": "benzene", "guests": []}]
+    mixed = study_plan("mixed", hosts=hosts, guests=["Li"], published=[])
+    Queue(database).submit(mixed)
+    assert set(ids(results(database).host("bare"))) == set(mixed.alone["bare"].ids)
+    assert {row["host"] for row in row_energies(database, settings, Filters())} == {"Pyrazine"}
 
 
 def test_two_guests_answer_to_each_of_their_sites(database: Database) -> None:
