@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _FIRST_SPHERE, _OTHER_SPHERE = 0.42, 0.27  # radii [Angstrom]
 _ZOOM = 1.7  # 3Dmol.js leaves about half of the view empty
 
-# Nothing may be fetched, whatever the code in the page would like.
-_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+"""Of the content of pages: nothing may be fetched, whatever the code in the page would like."""
 
 # Stands where py3Dmol's page would load 3Dmol.js from the network: the code is in the page already.
 _LOADER = """
@@ -97,15 +97,15 @@ def sites_page(host: Structure, sites: Sequence[Site], title: str = "") -> str:
     places = (host.positions - centre) @ rotation.T
     members = [[rotation @ (member.position - centre) for member in site.members] for site in sites]
     return _PAGE.format(
-        policy=_POLICY,
+        policy=POLICY,
         title=escape(title or host.name or host.formula),
         summary=escape(_summary(host)),
-        style=_data("page.css"),
-        library=_harmless(_data("3Dmol-min.js") + _LOADER),
+        style=data_file("page.css"),
+        library=harmless(data_file("3Dmol-min.js") + _LOADER),
         view=_view(host, places, sites, members),
         table=_table(host, sites),
-        data=_harmless(json.dumps([_site_data(site, at) for site, at in zip(sites, members, strict=True)])),
-        script=_data("page.js"),
+        data=harmless(json.dumps([_site_data(site, at) for site, at in zip(sites, members, strict=True)])),
+        script=data_file("page.js"),
     )
 
 
@@ -114,11 +114,12 @@ def _summary(host: Structure) -> str:
     return f"{host.formula}, {atoms}, charge {host.charge:+d}, multiplicity {host.multiplicity}".replace("+0", "0")
 
 
-def _data(name: str) -> str:
+def data_file(name: str) -> str:
+    """Return one of the files that are written into pages."""
     return (files("alkaflow.analysis") / "data" / name).read_text(encoding="utf-8")
 
 
-def _harmless(code: str) -> str:
+def harmless(code: str) -> str:
     """Code or JSON in whose strings nothing ends the script element or opens a comment."""
     return re.sub(r"<(?=!--|/?script)", r"\\u003c", code, flags=re.IGNORECASE)
 
@@ -133,7 +134,7 @@ def _view(host: Structure, places: FloatArray, sites: Sequence[Site], members: S
     view = py3Dmol.view(width="100%", height="100%", js="")
     view.setProjection("orthographic")
     view.addModel()
-    view.getModel().addAtoms(_atoms(host, places))
+    view.getModel().addAtoms(view_atoms(host, places))
     radii = dict(zip(host.symbols, atom_radii(host).tolist(), strict=True))
     for symbol, radius in radii.items():
         view.setStyle({"elem": symbol}, {"stick": {"radius": 0.1}, "sphere": {"radius": radius}})
@@ -144,16 +145,16 @@ def _view(host: Structure, places: FloatArray, sites: Sequence[Site], members: S
     html = str(view.write_html())
     before, opening, code = html.replace(f"_{view.uniqueid}", "_host").partition("<script>")
     code, closing, after = code.rpartition("</script>")
-    return before + opening + _harmless(code) + closing + after
+    return before + opening + harmless(code) + closing + after
 
 
-def _atoms(host: Structure, places: FloatArray) -> list[dict[str, Any]]:
+def view_atoms(host: Structure, places: FloatArray) -> list[dict[str, Any]]:
     """Atoms as 3Dmol.js takes them, with our bonds: it guesses none."""
     neighbours = BondGraph(host).neighbours
     return [
         {
             "elem": symbol,
-            **_point(place),
+            **view_point(place),
             "color": int(element_colour(symbol)[1:], 16),
             "bonds": sorted(bonded),
             "bondOrder": [1] * len(bonded),
@@ -167,14 +168,14 @@ def _add_site(view: "py3Dmol.view", site: Site, members: Sequence[FloatArray], p
     colour = site_colour(site.kind)
     for number, (member, at) in enumerate(zip(site.members, members, strict=True)):
         radius = _OTHER_SPHERE if number else _FIRST_SPHERE
-        view.addSphere({"center": _point(at), "radius": radius, "color": colour, "opacity": 0.7})
+        view.addSphere({"center": view_point(at), "radius": radius, "color": colour, "opacity": 0.7})
         anchors = places[list(member.anchors)]
         for end in anchors if len(anchors) <= 2 else [anchors.mean(axis=0)]:
             start = at + (end - at) * (radius / max(float(np.linalg.norm(end - at)), radius))
-            tie = {"start": _point(start), "end": _point(end), "radius": 0.04, "color": colour}
+            tie = {"start": view_point(start), "end": view_point(end), "radius": 0.04, "color": colour}
             view.addCylinder({**tie, "dashed": True, "dashLength": 0.12, "gapLength": 0.12, "fromCap": 1, "toCap": 1})
     if members:
-        view.addLabel(site.id, {"position": _point(members[0]), **_label_style(colour)})
+        view.addLabel(site.id, {"position": view_point(members[0]), **_label_style(colour)})
 
 
 def _label_style(colour: str) -> dict[str, Any]:
@@ -191,7 +192,8 @@ def _label_style(colour: str) -> dict[str, Any]:
     }
 
 
-def _point(place: FloatArray) -> dict[str, float]:
+def view_point(place: FloatArray) -> dict[str, float]:
+    """A place as 3Dmol.js takes it."""
     return {axis: round(float(value), 5) for axis, value in zip("xyz", place, strict=True)}
 
 
@@ -204,7 +206,7 @@ def _site_data(site: Site, members: Sequence[FloatArray]) -> dict[str, Any]:
         "id": site.id,
         "colour": site_colour(site.kind),
         "label_style": _label_style(site_colour(site.kind)),
-        "members": [{"id": m.id, "at": _point(at)} for m, at in zip(site.members, members, strict=True)],
+        "members": [{"id": m.id, "at": view_point(at)} for m, at in zip(site.members, members, strict=True)],
     }
 
 

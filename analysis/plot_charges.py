@@ -132,7 +132,8 @@ def charges_picture(
             words = f"{structure.symbols[atom]}\n{signed(value)}"
             size = float(np.clip(1.9 * view.radii[atom] * points / (0.62 * len(words.split("\n")[1])), 2.5, 7.0))
             ink = "white" if abs(value) > 0.6 * reach else "black"
-            axes.text(*view.places[atom][:2], words, ha="center", va="center", fontsize=size, color=ink, zorder=5,
+            x, y, _ = view.places[atom]
+            axes.text(x, y, words, ha="center", va="center", fontsize=size, color=ink, zorder=5,
                       linespacing=0.95)  # fmt: skip
     if title:
         figure.text(0.5, 1 - 0.06 / height, one_line(title, int(13 * width)), fontsize=10, fontweight="bold",

@@ -68,14 +68,14 @@ def convergence_chart(record: Record, progress: Sequence[Mapping[str, Any]] | No
 
 def _draw_relaxation(axes: "Axes", energies: FloatArray) -> None:
     """Energies above the last one; logarithmic beyond 1 meV where they reach far."""
-    from matplotlib.ticker import FixedLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
     above = (energies - energies[-1]) * HARTREE_EV * 1000
     axes.plot(np.arange(1, len(above) + 1), above, color=GOOD, marker="o", ms=2.2)
     axes.axhline(0.0, color="#999999", linewidth=0.7, zorder=1)
     axes.set_xlabel("relaxation step")
     axes.set_ylabel("energy above the last / meV")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if above.max() > _FAR:
         axes.set_yscale("symlog", linthresh=1.0, linscale=0.6)
         axes.set_ylim(min(1.4 * float(above.min()), -0.4), 1.8 * float(above.max()))
@@ -92,12 +92,14 @@ def _draw_relaxation(axes: "Axes", energies: FloatArray) -> None:
     right.spines["right"].set_visible(True)
 
 
-def _plain(value: float, _: int) -> str:
+def _plain(value: float, _: float) -> str:
     return f"{value:g}"
 
 
 def _draw_scf(axes: "Axes", cycles: Sequence[Mapping[str, Any]]) -> None:
     """Changes of the energy from cycle to cycle and orbital gradients, on one logarithmic axis in atomic units."""
+    from matplotlib.ticker import MaxNLocator
+
     numbers = np.arange(1, len(cycles) + 1)
     energies = np.array([float(cycle["energy_hartree"]) for cycle in cycles])
     steps = np.array([int(cycle.get("step", number)) for cycle, number in zip(cycles, numbers, strict=True)])
@@ -117,7 +119,7 @@ def _draw_scf(axes: "Axes", cycles: Sequence[Mapping[str, Any]]) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-").replace("e+00", ""))
     axes.set_xlabel("SCF cycle")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="upper right", handlelength=1.4)
 
 

@@ -156,7 +156,8 @@ def write_distances(axes: "Axes", view: View, pairs: Sequence[tuple[int, int]], 
     from matplotlib.patheffects import withStroke
 
     size = np.array([20.0, 9.0]) / (72 * scale)  # of a number [Angstrom]
-    lines = [np.linspace(*(end[:2] for end in _between(view, i, j)), 7) for i, j in pairs]
+    ends = [_between(view, i, j) for i, j in pairs]
+    lines = [np.linspace(start[:2], end[:2], 7) for start, end in ends]
     centres = np.vstack([view.places[:, :2], *lines])
     radii = np.array([*view.radii, *[0.04] * (len(centres) - len(view.radii))])
     written: list[FloatArray] = []
