@@ -9,12 +9,13 @@ from alkaflow.analysis.report_charges import charges_csv
 from alkaflow.analysis.report_data import Report, ReportSource, make_report
 from alkaflow.analysis.report_html import render_html
 from alkaflow.analysis.report_markdown import render_markdown
-from alkaflow.analysis.report_pictures import Drawn, draw_report
+from alkaflow.analysis.report_pictures import Drawn, draw_report, views_page
 from alkaflow.analysis.report_structures import xyz_files
 
 __all__ = ["PAGE", "PICTURES", "ReportSource", "make_report", "report_files"]
 
 PAGE = "index.html"
+VIEWS = "views.html"
 PICTURES, GEOMETRIES = "pictures", "geometries"
 _VECTORS = ("comparison", "ladder")  # pictures of few strokes, sharp at any size
 
@@ -43,6 +44,8 @@ def report_files(report: Report, beside: Sequence[tuple[str, str]] = ()) -> dict
     for picture in pictures:
         files[f"{PICTURES}/{picture.name}.png"] = picture.png
         files[f"{PICTURES}/{picture.name}.svg"] = picture.svg
+    if (views := views_page(report)) is not None:
+        files[VIEWS] = views.encode()
     listed = [*_listed(files), ("report.md", "this report as Markdown"), *beside]
     blocks = blocks_of(report, {picture.name: picture.alt for picture in pictures}, listed)
     files["report.md"] = render_markdown(report.title, report.table.doi, blocks, PICTURES).encode()
@@ -60,6 +63,7 @@ def _embedded(pictures: Sequence[Drawn]) -> dict[str, tuple[str, bytes]]:
 def _listed(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Files and folders with what they are."""
     known = {
+        VIEWS: "every structure and surface to turn, in three dimensions",
         "table.csv": "the table with every number",
         "table.tex": "the table for LaTeX (booktabs)",
         "charges.csv": "charges and spins of every atom by every scheme",

@@ -60,10 +60,11 @@ class Commands:
 
 @dataclass(frozen=True)
 class Cells:
-    """A table, its first row the heading."""
+    """A table, its first row the heading; ``ragged`` where columns are of words and numbers."""
 
     rows: Sequence[Sequence[str]]
     caption: str = ""
+    ragged: bool = False
 
 
 @dataclass(frozen=True)
@@ -265,16 +266,14 @@ def _numbers(one: RowReport) -> Iterator[Block]:
     record = one.record
     if record is None:
         return
-    if one.distances:
-        yield Items(
-            [f"distances to the anchors / Angstrom: {'; '.join(d.text(record.symbols) for d in one.distances)}"]
-        )
-    yield Cells([("electronic state", ""), *one.facts])
+    apart = ", ".join(distance.text(record.symbols) for distance in one.distances)
+    distances = [("distances / Angstrom", apart)] if apart else []
+    ids = [(f"calculation, {leg}", calculation) for leg, calculation in one.row.calculations.items()]
+    yield Cells([("what", "value"), *distances, *one.facts, *ids], ragged=True)
     searched = [state for state in one.row.states if len(state.searched) > 1 and state.part == "complex"]
     for state in searched:
         heights = ", ".join(f"{height:+.3f}" for height in heights_ev(state.searched)[1:])
         yield Text(f"Electronic states that a search found, 2S+1 = {state.multiplicity}: {heights} eV above this one.")
-    yield Items([f"{leg}: {calculation}" for leg, calculation in one.row.calculations.items()])
 
 
 def _charges(panel: ChargePanel) -> Iterator[Block]:
@@ -386,4 +385,5 @@ def _methods(report: Report) -> Iterator[Block]:
         yield Heading(3, "References")
         yield Numbered([(text, CITATIONS[key].doi) for key, text in zip(keys, reference_list(keys), strict=True)])
     yield Heading(3, "Versions")
-    yield Cells([("", "version"), *((name, ", ".join(found)) for name, found in report.versions.items())])
+    versions = [(name, ", ".join(found)) for name, found in report.versions.items()]
+    yield Cells([("program or library", "version"), *versions], ragged=True)

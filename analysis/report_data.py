@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.constants import physical_constants
 
 from alkaflow.analysis.methods import Methods, methods_of, versions_of
+from alkaflow.analysis.plot_charges import scheme_name
 from alkaflow.analysis.report_charges import ChargePanel
 from alkaflow.analysis.report_differences import Difference, differences
 from alkaflow.analysis.report_structures import Distance, anchor_distances, fragments_of
@@ -185,8 +186,8 @@ def _facts(record: Record, panel: ChargePanel | None) -> list[tuple[str, str]]:
         facts.append(("dipole moment", f"{float(np.linalg.norm(record.dipole_debye)):.2f} debye"))
     if panel is not None and panel.spins:
         scheme, values = next(iter(panel.spins.items()))
-        shares = [f"{name} {sum(values[k] for k in atoms):+.2f}" for name, atoms in panel.fragments.items()]
-        facts.append((f"unpaired electrons ({scheme.replace('_', ' ')})", ", ".join(shares)))
+        shares = [f"{name} {sum(values[k] for k in atoms):+z.2f}" for name, atoms in panel.fragments.items()]
+        facts.append((f"unpaired electrons, {scheme_name(scheme)}", ", ".join(shares)))
     tested = (record.convergence.stability or {}).get("tested")
     facts.append(("SCF stability", "tested, stable" if tested else "not tested"))
     if record.convergence.corrections:

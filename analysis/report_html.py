@@ -96,8 +96,8 @@ def _block(block: Block, pictures: Mapping[str, tuple[str, bytes]]) -> str:  # n
             return f"<ol>{entries}</ol>"
         case Commands(commands):
             return f"<pre><code>{escape(chr(10).join(commands))}</code></pre>"
-        case Cells(rows, caption):
-            return _table(rows, caption)
+        case Cells(rows, caption, ragged):
+            return _table(rows, caption, ragged)
         case Picture(name, alt, wide):
             mime, data = pictures[name]
             kind = "wide" if wide else "picture"
@@ -117,10 +117,10 @@ def _block(block: Block, pictures: Mapping[str, tuple[str, bytes]]) -> str:  # n
             return f'<div class="beside">{inside}</div>'
 
 
-def _table(rows: Sequence[Sequence[str]], caption: str) -> str:
+def _table(rows: Sequence[Sequence[str]], caption: str, ragged: bool) -> str:
     heading, *body = rows
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in heading)
-    lines = "\n".join(f"<tr>{''.join(_cell(cell) for cell in cells)}</tr>" for cells in body)
+    lines = "\n".join(f"<tr>{''.join(_cell(cell, ragged) for cell in cells)}</tr>" for cells in body)
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure><div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
@@ -128,8 +128,8 @@ def _table(rows: Sequence[Sequence[str]], caption: str) -> str:
     )
 
 
-def _cell(cell: str) -> str:
+def _cell(cell: str, ragged: bool) -> str:
     if cell in _WORDS:
         return f'<td><span class="{_WORDS[cell]}">{escape(cell)}</span></td>'
-    number = cell.lstrip("+-").replace(".", "", 1).isdigit()
+    number = not ragged and cell.lstrip("+-").replace(".", "", 1).isdigit()
     return f'<td class="number">{escape(cell)}</td>' if number else f"<td>{escape(cell)}</td>"

@@ -50,7 +50,7 @@ def _block(block: Block, pictures: str) -> Iterator[str]:  # noqa: C901, PLR0912
             )
         case Commands(commands):
             yield from (*(f"    {command}" for command in commands), "")
-        case Cells(rows, caption):
+        case Cells(rows, caption, _):
             yield from _table(rows)
             if caption:
                 yield from (_escaped(caption), "")

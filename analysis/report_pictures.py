@@ -80,6 +80,25 @@ def _figures(report: Report) -> "Iterator[tuple[str, str, Figure]]":
     yield from _surfaces(report)
 
 
+def views_page(report: Report) -> str | None:
+    """A page with every structure and surface to turn; None where there is none."""
+    from alkaflow.analysis.surface_picture import common_limits
+    from alkaflow.analysis.viewer import molecule_view, page, surface_view
+
+    views = []
+    for one in report.rows:
+        if one.record is not None:
+            title = f"{one.row.label}: {one.row.guest} on {one.row.host}, {one.row.site_label}"
+            views.append(molecule_view(structure_of_record(one.record, title), None, drawn_pairs(one.distances), title))
+    views += [molecule_view(structure_of_record(record, name)) for name, record in report.alone.items()]
+    drawn = [(entry, entry.mesh) for entry in report.surfaces if entry.mesh is not None]
+    limits = common_limits([mesh for _, mesh in drawn]) if drawn else None
+    for entry, mesh in drawn:
+        structure = structure_of_record(entry.record, entry.name)
+        views.append(surface_view(mesh, structure, _marks(entry), limits, entry.name, isovalue=entry.surface.isovalue))
+    return page(report.title, "\n".join(views)) if views else None
+
+
 def _words(what: str, figure: "Figure") -> str:
     """What a chart shows, with the texts in it."""
     texts = "; ".join(" ".join(text.split()) for text in figure_texts(figure))

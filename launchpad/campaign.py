@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from alkaflow.analysis import Table, build_table
+from alkaflow.analysis.report import ReportSource
 from alkaflow.calculations import CalculationInput
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.limits import usable_cores, usable_memory_mb
@@ -45,6 +46,18 @@ def table_of(database: Database, settings: Settings, plan: Plan) -> Table:
     """Make the table of a plan from what the database holds now."""
     ids = list(plan.calculations)
     return build_table(plan, database.records_of(ids), Queue(database, settings.lease_seconds).problems(ids))
+
+
+def report_source(database: Database, settings: Settings, plan: Plan, command: str) -> ReportSource:
+    """What a report on a plan is made from, as the database is now; good while it is open."""
+    ids = list(plan.calculations)
+    return ReportSource(
+        plan,
+        database.records_of(ids),
+        Queue(database, settings.lease_seconds).problems(ids),
+        database.get_file,
+        command=command,
+    )
 
 
 def costs(plan: Plan, settings: Settings, past: list[Record]) -> dict[str, Cost]:

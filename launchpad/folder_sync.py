@@ -14,9 +14,7 @@ from alkaflow.launchpad.holds import Holds, details_of
 from alkaflow.launchpad.outbox import DamagedError, Entry, Synced, deliver, offer
 from alkaflow.launchpad.queue import Queue
 from alkaflow.launchpad.retries import failure_outcome, may_try_again
-from alkaflow.records import Record
-
-_SAME_GEOMETRY = 1e-3  # Angstrom
+from alkaflow.workflows.archive import what_differs
 
 
 def deliver_folder(
@@ -129,7 +127,7 @@ class _Delivery:
             if parent is None:
                 self._synced.kept[str(entry.directory)] = f"the result of {given.parent}, its parent, is not there yet"
                 return False
-        wrong = _what_differs(entry.record, given, parent)
+        wrong = what_differs(entry.record, given, parent)
         if wrong is not None:
             self._synced.kept[str(entry.directory)] = f"it is no result of {name}: its {wrong} is another one"
         return wrong is None
@@ -183,31 +181,3 @@ def has_failed(tries: list[Try], deaths: tuple[str, ...]) -> bool:
     if not tries:
         return False
     return tries[-1].kind == "failed" or (tries[-1].kind == "died" and not may_try_again(deaths))
-
-
-def _what_differs(record: Record, given: CalculationInput, parent: Record | None) -> str | None:
-    """Name what of a record is not as its calculation asks; None where all is."""
-    pairs = {
-        "recipe": (record.recipe, given.recipe),
-        "step": (record.step, given.step),
-        "level": (record.level_of_theory, given.level),
-        "charge": (record.charge, given.charge),
-        "multiplicity": (record.multiplicity, given.multiplicity),
-        "parent": (record.parent, given.parent),
-        "list of atoms": (tuple(record.symbols), given.symbols),
-        "list of ghosts": (tuple(record.ghosts or ()), given.ghosts or ()),
-    }
-    for name, (found, wanted) in pairs.items():
-        if found != wanted:
-            return name
-    begin = record.start_positions_angstrom if given.step == "relax" else record.positions_angstrom
-    wanted_positions = given.positions
-    if parent is not None:
-        wanted_positions = given.taken_from(parent.positions_angstrom)
-    if begin is None or wanted_positions is None:
-        return None
-    farthest = max(
-        (abs(a - b) for one, two in zip(begin, wanted_positions, strict=True) for a, b in zip(one, two, strict=True)),
-        default=0.0,
-    )
-    return "geometry" if farthest > _SAME_GEOMETRY else None

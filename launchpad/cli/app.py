@@ -9,6 +9,7 @@ from alkaflow.launchpad.cli import (
     commands_cluster,
     commands_db,
     commands_queue,
+    commands_report,
     commands_results,
     commands_structures,
     commands_studies,
@@ -46,6 +47,8 @@ def _root(
 for name, function in commands_studies.COMMANDS.items():
     app.command(name)(function)
 for name, function in commands_queue.COMMANDS.items():
+    app.command(name)(function)
+for name, function in commands_report.COMMANDS.items():
     app.command(name)(function)
 app.command("calculate")(commands_calculate.calculate)
 for name, function in commands_structures.COMMANDS.items():
