@@ -102,6 +102,8 @@ class CalculationInput(BaseModel):
             raise ValueError(f"ghosts {self.ghosts} are not some, in ascending order, of {len(self.symbols)} atoms")
         if self.ghosts is not None and self.step != "energy":
             raise ValueError(f"ghost atoms have a place in an energy, not in the step {self.step!r}")
+        if self.ghosts is not None and not isinstance(self.level, KohnSham):
+            raise ValueError(f"there are no ghost atoms at {self.level}")
         self._check_constraints()
         if self.subset is not None:
             self._check_subset(self.subset)

@@ -62,6 +62,41 @@ class Charges(_Part):
     spins: dict[str, list[float]] = Field(default_factory=dict)
 
 
+class SurfaceExtremum(_Part):
+    """A place on a molecular surface where the electrostatic potential is largest or smallest around."""
+
+    value_kcal_mol: float = Field(description="potential, as energy of a unit charge [kcal/mol]")
+    position_angstrom: Position
+    atom: int = Field(description="that the place belongs to, from 0")
+
+
+class Surface(_Part):
+    """The electrostatic potential on a surface of constant electron density (Politzer and Murray).
+
+    Energies are those of a positive unit charge [kcal/mol]; the surface itself, with the potential at its vertices, is
+    in the file of the record.
+    """
+
+    isovalue: float = Field(description="electron density of the surface [e/bohr^3]")
+    area_angstrom2: float
+    volume_angstrom3: float
+    positive_area_angstrom2: float
+    negative_area_angstrom2: float
+    mean_kcal_mol: float
+    mean_positive_kcal_mol: float | None = Field(description="over the positive area; none where there is none")
+    mean_negative_kcal_mol: float | None
+    average_deviation_kcal_mol: float = Field(description="Pi, mean absolute deviation from the mean")
+    variance_positive: float = Field(description="of the positive values from their mean [(kcal/mol)^2]")
+    variance_negative: float
+    variance: float = Field(description="sum of both")
+    balance: float = Field(description="nu = variance_positive variance_negative / variance^2, 0.25 at most")
+    v_s_max: list[SurfaceExtremum] = Field(description="local maxima, strongest first")
+    v_s_min: list[SurfaceExtremum] = Field(description="local minima, strongest first")
+    fit_error_kcal_mol: float | None = Field(
+        default=None, description="largest deviation of the fitted potential from the exact one at points of a sample"
+    )
+
+
 class Thermochemistry(_Part):
     """Corrections to the electronic energy [Hartree]: ideal gas, rigid rotor, harmonic oscillators.
 
@@ -144,7 +179,10 @@ class Record(_Part):
     basis_functions: int | None = None
     basis_sha256: str | None = Field(default=None, description="of the basis-set data as used")
     convergence: Convergence
-    orbitals: FileReference | None = None
+    orbitals: FileReference | None = Field(
+        default=None, description="the file of the record: orbitals; of the step properties the surface, without them"
+    )
+    surface: Surface | None = Field(default=None, description="of the step properties")
     states: list[ElectronicState] = Field(
         default_factory=list, description="found by the search that preceded, lowest first; the first was carried on"
     )

@@ -30,6 +30,7 @@ _GRID_POINTS = {
 _STEPS = 25  # of a relaxation
 _STEP_OVER_ENERGY = 1.1  # a gradient costs about 0.6 of an energy, which begins from the orbitals before it
 _HESSIAN_PER_ATOM = 1.8  # over an energy: 1.3 for H2O to 1.9 for C2H4 with B3LYP-D3(BJ)/6-31G(d) on (99,590)
+_PROPERTIES = 0.3  # of an energy: charges by several schemes, a potential at some ten thousand points
 _SEARCHED = 15  # SCFs at the cheap level of a search of electronic states
 _ORDERED = 2  # of those at the level itself, for states that are near the lowest
 _START_SECONDS = 2.0  # imports and set-up of a process
@@ -80,6 +81,8 @@ def estimate(given: CalculationInput, threads: int, factor: float = 1.0, availab
         operations *= _STEPS * _STEP_OVER_ENERGY
     elif given.step == "frequencies":
         operations *= 1 + _HESSIAN_PER_ATOM * atoms
+    elif given.step == "properties":
+        operations *= _PROPERTIES
     if given.searches_states:
         operations += _SEARCHED * _operations(given, cheap_level(level, given.symbols))
         operations += _ORDERED * _operations(given, level)
@@ -143,7 +146,8 @@ def calibrate(records: Iterable[Record]) -> float:
     """Return the median of measured over estimated SCF time of past records; 1 where there are none."""
     ratios = []
     for record in records:
-        if isinstance(record.level_of_theory, KohnSham) and len(record.symbols) > 3:
+        costly = record.step != "properties" and len(record.symbols) > 3
+        if isinstance(record.level_of_theory, KohnSham) and costly:
             with suppress(BadInputError):  # a record that would be refused today says nothing about time
                 given = CalculationInput(
                     step=record.step,

@@ -131,13 +131,14 @@ class Legs:
             return self._calculations.add(given, f"{half.name} in the basis of {title}")
 
         is_atom = len(guest.atoms) == 1  # its energy is the same wherever it is
+        corrected = counterpoise and isinstance(self._protocol.energy, KohnSham)  # GFN2-xTB has no ghosts
         return Halves(
             host=[leg.energy for leg in host.leg.states]
             if host.rigid
             else [frozen(host, state) for state in host.states],
             guest=guest.leg.energy if is_atom else frozen(guest, guest.states[0]),
-            host_in_basis=[in_basis(host, state) for state in host.states] if counterpoise else [],
-            guest_in_basis=in_basis(guest, guest.states[0]) if counterpoise else None,
+            host_in_basis=[in_basis(host, state) for state in host.states] if corrected else [],
+            guest_in_basis=in_basis(guest, guest.states[0]) if corrected else None,
         )
 
 

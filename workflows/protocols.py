@@ -184,6 +184,19 @@ PROTOCOLS: dict[str, Protocol] = {
             summary="GFN2-xTB geometry, B3LYP-D3(BJ)/6-31G energy on a coarse grid: minutes, right order",
         ),
         Protocol(
+            name="anion-sp",
+            relaxations=(Xtb(),),
+            energy=KohnSham(
+                functional="b3lyp",
+                dispersion="d3bj",
+                basis="6-31+g(d,p)",
+                grid=3,
+                energy_threshold=1e-7,
+                gradient_threshold=2e-4,
+            ),
+            summary="GFN2-xTB geometry, B3LYP-D3(BJ)/6-31+G(d,p) energy: diffuse functions for weakly bound anions",
+        ),
+        Protocol(
             name="published-sp",
             relaxations=(Xtb(),),
             energy=_PUBLISHED,

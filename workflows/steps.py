@@ -15,7 +15,7 @@ from alkaflow.calculations import CalculationInput
 from alkaflow.elements import is_transition_metal
 from alkaflow.errors import CalculationError
 from alkaflow.files import sha256_of, write_atomically
-from alkaflow.levels import KohnSham, Xtb
+from alkaflow.levels import KohnSham, Xtb, level_hash
 from alkaflow.records import Convergence, FileReference, Provenance, Record, formula_of
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.task import GUESS_FILE, ORBITAL_FILE, Task
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ORBITAL_FORMAT = "npz: coefficients (functions, occupied), energies [Hartree], occupations, by spin"
 HESSIAN_FORMAT = f"{ORBITAL_FORMAT}; hessian [Hartree/bohr^2]"
+SURFACE_FORMAT = "npz: vertices [bohr], faces, normals, potential [Hartree/e], nearest_atom of a surface"
 
 _PACKAGES = ("alkaflow", "numpy", "scipy", "ase", "pyscf", "pyscf-dispersion", "geometric", "tblite")
 
@@ -70,6 +71,8 @@ def run_task(task: Task, directory: Path) -> Record:
         found = _run_xtb(structure, given, progress)
     elif given.step == "frequencies":
         found = _run_frequencies(structure, task, progress, directory)
+    elif given.step == "properties":
+        found = _run_properties(structure, task, progress, directory)
     else:
         from alkaflow.workflows.device import get_device
 
@@ -87,8 +90,8 @@ def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str
 
     if not isinstance(given.level, Xtb):
         raise TypeError(given.level)
-    if given.step == "frequencies":
-        raise CalculationError("bad_input", f"frequencies are computed at Kohn-Sham levels, not at {given.level}")
+    if given.step not in ("relax", "energy"):
+        raise CalculationError("bad_input", f"{given.step} are computed at Kohn-Sham levels, not at {given.level}")
     relax = given.step == "relax"
     frozen = {atom for constraint in given.constraints or () for atom in constraint.atoms}
     result = run_xtb(structure, given.level, relax, progress, frozen)
@@ -187,18 +190,25 @@ def _start(structure: Any, level: KohnSham, task: Task, progress: Any, directory
     return _Start(guess, states, {"states": time.monotonic() - begin})
 
 
-def _guess(structure: Any, level: KohnSham, task: Task, directory: Path) -> dict[str, Any] | None:
-    """Orbitals of the step before in the basis of this one, where there are some."""
+def _stored_orbitals(directory: Path) -> dict[str, Any] | None:
+    """Orbitals of the step before, as they are, where there are some."""
     import numpy as np
 
+    path = directory / GUESS_FILE
+    if not path.exists():
+        return None
+    with np.load(path) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _guess(structure: Any, level: KohnSham, task: Task, directory: Path) -> dict[str, Any] | None:
+    """Orbitals of the step before in the basis of this one, where there are some."""
     from alkaflow.workflows.guess import orbitals_in_basis
     from alkaflow.workflows.pyscf_engine import build_molecule
 
-    path = directory / GUESS_FILE
-    if not isinstance(task.guess_level, KohnSham) or not path.exists():
+    orbitals = _stored_orbitals(directory)
+    if not isinstance(task.guess_level, KohnSham) or orbitals is None:
         return None
-    with np.load(path) as stored:
-        orbitals = {name: stored[name] for name in stored.files}
     before, now = (build_molecule(structure, each, task.memory_mb) for each in (task.guess_level, level))
     return orbitals_in_basis(orbitals, before, now)
 
@@ -262,6 +272,36 @@ def _run_frequencies(structure: Any, task: Task, progress: Any, directory: Path)
     return fields | {"vibrations": vibrations, "warnings": fields["warnings"] + notes}
 
 
+def _run_properties(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
+    """Charges and electrostatic potential of the orbitals of the step before; without those an SCF comes first."""
+    from alkaflow.analysis.density import Density
+    from alkaflow.workflows.properties import describe_density
+    from alkaflow.workflows.pyscf_engine import build_molecule, run_scf
+
+    level = task.calculation.level
+    if isinstance(level, Xtb):
+        raise TypeError(level)
+    orbitals, energy = _stored_orbitals(directory), task.guess_energy
+    before = task.guess_level if isinstance(task.guess_level, KohnSham) else None
+    cycles, warnings = 0, []
+    if orbitals is None or energy is None or before is None or level_hash(before) != level_hash(level):
+        scf = run_scf(structure, level, task.memory_mb, progress, _guess(structure, level, task, directory))
+        orbitals, energy, cycles, warnings = scf.orbitals, scf.energy, scf.convergence.cycles, scf.warnings
+    density = Density.of(build_molecule(structure, level, task.memory_mb), orbitals)
+    found = describe_density(density, lambda what: progress.report(what, 0, energy))
+    return {
+        "positions_angstrom": structure.positions.tolist(),
+        "energy_hartree": energy,
+        "basis_functions": int(density.molecule.nao),
+        "populations": found.charges,
+        "surface": found.surface,
+        "convergence": Convergence(cycles=cycles),
+        "orbitals": _write_arrays(found.arrays, directory, SURFACE_FORMAT),
+        "warnings": warnings,
+        "seconds": found.seconds,
+    }
+
+
 def _described(structure: Any, level: KohnSham, result: "ScfResult", directory: Path) -> dict[str, Any]:
     """What a record holds of an SCF; its orbitals go to a file."""
     return {
@@ -312,13 +352,17 @@ def judge_stability(level: KohnSham, stability: "Stability | None") -> list[str]
 
 
 def _write_orbitals(orbitals: dict[str, Any], directory: Path) -> FileReference:
+    return _write_arrays(orbitals, directory, HESSIAN_FORMAT if "hessian" in orbitals else ORBITAL_FORMAT)
+
+
+def _write_arrays(arrays: dict[str, Any], directory: Path, kind: str) -> FileReference:
+    """Write the file of a record."""
     import numpy as np
 
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **orbitals)
+    np.savez_compressed(buffer, **arrays)
     data = buffer.getvalue()
     write_atomically(directory / ORBITAL_FILE, data)
-    kind = HESSIAN_FORMAT if "hessian" in orbitals else ORBITAL_FORMAT
     return FileReference(sha256=sha256_of(data), bytes=len(data), format=kind)
 
 

@@ -32,8 +32,8 @@ __all__ = [
 class Task(BaseModel):
     """What a child is told: the input, the geometry it stands for [Angstrom], and what it may use.
 
-    ``guess_level`` is the level of the orbitals in the file ``guess.npz``, where there is one; ``checkpoints`` the
-    directory that outlives the attempt.
+    ``guess_level`` is the level of the orbitals in the file ``guess.npz``, where there is one, and ``guess_energy``
+    [Hartree] what their calculation found; ``checkpoints`` is the directory that outlives the attempt.
     ``notes`` are for the warnings of its record.
     """
 
@@ -44,6 +44,7 @@ class Task(BaseModel):
     threads: int
     memory_mb: int
     guess_level: Level | None = None
+    guess_energy: float | None = None
     checkpoints: Path | None = None
     device: Literal["cpu", "gpu"] = "cpu"
     notes: tuple[str, ...] = ()

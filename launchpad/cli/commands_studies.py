@@ -19,6 +19,9 @@ SiteOption = Annotated[
     typer.Option("--site", help="Only these sites (id, kind or label); also ones the study lacks."),
 ]
 GuestOption = Annotated[list[str] | None, typer.Option("--guest", help="Only these guests.")]
+PropertiesOption = Annotated[
+    bool, typer.Option("--properties", help="Also charges by all schemes, and the electrostatic potential.")
+]
 TABLE_FORMATS = ("text", "markdown", "csv", "json", "latex")  # the analysis package is not imported for --help
 FormatOption = Annotated[str, typer.Option("--format", help=f"One of: {', '.join(TABLE_FORMATS)}.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")]
@@ -29,6 +32,7 @@ def reproduce(
     protocol: ProtocolOption = None,
     site: SiteOption = None,
     guest: GuestOption = None,
+    properties: PropertiesOption = False,
     style: FormatOption = "text",
     output: OutputOption = None,
 ) -> None:
@@ -45,7 +49,7 @@ def reproduce(
     _check_output(style, output)
     settings = load_settings()
     check_device(settings)
-    plan = _plan(study, protocol, site, guest)
+    plan = _plan(study, protocol, site, guest, properties)
     with open_database(settings) as database, campaign.study_lock(database, settings, plan) as keep_alive:
         expected = campaign.costs(plan, settings, campaign.past_records(database))
         submission = campaign.submit(database, settings, plan, expected)
@@ -64,6 +68,7 @@ def submit(
     protocol: ProtocolOption = None,
     site: SiteOption = None,
     guest: GuestOption = None,
+    properties: PropertiesOption = False,
     priority: Annotated[int, typer.Option("--priority", min=-1000, max=1000, help="Higher comes first.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -73,7 +78,7 @@ def submit(
     from alkaflow.launchpad.database import open_database
 
     settings = load_settings()
-    plan = _plan(study, protocol, site, guest)
+    plan = _plan(study, protocol, site, guest, properties)
     if dry_run:
         _print_plan(plan, settings, as_json)
         return
@@ -106,14 +111,20 @@ def table(
     style: FormatOption = "text",
     output: OutputOption = None,
 ) -> None:
-    """Print the table of a study from what is computed so far; exit code 0 only when every row is there."""
+    """Print the table of a study, or of an archive, from what is there; exit code 0 only when every row is."""
     from alkaflow.analysis import format_table
     from alkaflow.launchpad import campaign
+    from alkaflow.launchpad.cli.commands_report import archive_table
     from alkaflow.launchpad.database import open_database
     from alkaflow.workflows import shipped_table
+    from alkaflow.workflows.archive import is_archive
 
     _check_output(style, output)
-    if shipped:
+    if is_archive(study):
+        if shipped or protocol or site or guest:
+            raise BadInputError(f"{study} is an archive, whose table is printed as it is; leave out all other options")
+        result = archive_table(study)
+    elif shipped:
         if site or guest:
             raise BadInputError("--shipped prints the shipped table as it is; leave out --site and --guest")
         result = shipped_table(study, protocol)
@@ -135,11 +146,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _plan(study: str, protocol: str | None, sites: list[str] | None, guests: list[str] | None) -> Plan:
+def _plan(
+    study: str, protocol: str | None, sites: list[str] | None, guests: list[str] | None, properties: bool = False
+) -> Plan:
     from alkaflow.workflows import load_study, make_plan
 
     source = load_study(study)
-    return make_plan(source.study, protocol, source.folder, sites, guests)
+    return make_plan(source.study, protocol, source.folder, sites, guests, properties)
 
 
 def _check_output(style: str, output: Path | None) -> None:
