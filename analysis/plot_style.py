@@ -159,8 +159,7 @@ def caption(figure: "Figure", parts: Sequence[str], left: float = 0.012) -> floa
     lines = [line for part in parts if part for line in wrapped(part, width, 6.5)]
     step = 8.6
     height = figure.get_figheight() * 72
-    for number, line in enumerate(reversed(lines)):
-        figure.text(left, (4.0 + step * number) / height, line, fontsize=6.5, color="#555555", va="bottom")
+    figure.text(left, 4.0 / height, "\n".join(lines), fontsize=6.5, color="#555555", va="bottom", linespacing=1.1)
     return (step * len(lines) + 4.0) / 72
 
 

@@ -105,8 +105,17 @@
     console.warn(String(error));
   }
 
+  function hasWebGL() {
+    const canvas = document.createElement("canvas");
+    const context = canvas.getContext("webgl2") || canvas.getContext("webgl");
+    const loser = context && context.getExtension("WEBGL_lose_context");
+    if (loser) loser.loseContext();
+    return Boolean(context);
+  }
+
   function show(figure) {
     if (figure.dataset.view === "drawn" || figure.dataset.view === "failed") return;
+    if (!able) { fail(figure, "no WebGL"); return; }
     const stage = figure.querySelector(".stage");
     const entry = take();
     try {
@@ -135,6 +144,7 @@
     pool.filter((entry) => entry.figure).forEach(release);
   }
 
+  const able = figures.length > 0 && hasWebGL();
   if (!figures.length) { document.body.dataset.view = "none"; return; }
   window.addEventListener("beforeprint", keepStills);
   window.addEventListener("afterprint", () => figures.filter((figure) => figure.inSight).forEach(show));
