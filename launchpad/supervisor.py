@@ -20,7 +20,6 @@ from alkaflow.launchpad.logs import LOG_FILE
 from alkaflow.launchpad.outbox import DamagedError, Entry, attempts_root, read_entry
 from alkaflow.launchpad.queue import Claim
 from alkaflow.launchpad.retries import memory_to_plan_with
-from alkaflow.levels import Level
 from alkaflow.records import Record
 from alkaflow.settings import Settings
 from alkaflow.workflows.blas import process_environment
@@ -153,12 +152,14 @@ class Supervisor:
                 raise ServiceError(f"{directory} has {free:.0f} MB of disk left; {_FREE_DISK_MB} are needed to go on")
             checkpoints = checkpoints_of(self._settings, claim.id)
             private_directory(checkpoints)
+            parent = self._fetch_guess(claim, directory)
             task = Task(
                 calculation=claim.calculation,
                 positions=claim.positions,
                 threads=self._settings.threads or usable_cores(),
                 memory_mb=memory_to_plan_with(usable, claim.deaths),
-                guess_level=self._fetch_guess(claim, directory),
+                guess_level=parent.level_of_theory if parent else None,
+                guess_energy=parent.energy_hartree if parent else None,
                 checkpoints=checkpoints,
                 device=self._settings.device,
                 notes=tuple(self._notes),
@@ -168,8 +169,8 @@ class Supervisor:
             raise ServiceError(f"cannot write to {directory}: {error.strerror}") from None
         return scratch
 
-    def _fetch_guess(self, claim: Claim, directory: Path) -> Level | None:
-        """Write the orbitals of the parent beside the task; returns their level, or None where none serve."""
+    def _fetch_guess(self, claim: Claim, directory: Path) -> Record | None:
+        """Write the orbitals of the parent beside the task; returns its record, or None where none serve."""
         given = claim.calculation
         parent = self._parents.record(given.parent) if given.parent else None
         if parent is None or parent.orbitals is None or not can_begin_from(parent, given):
@@ -180,7 +181,7 @@ class Supervisor:
             self._notes.append(f"it began without the orbitals of {given.parent}: {error}")
             return None
         write_atomically(directory / GUESS_FILE, orbitals)
-        return parent.level_of_theory
+        return parent
 
     def _watch_child(
         self, child: Child, claim: Claim, directory: Path, heart: Pulse, watch: Callable[[Any, float], None]
