@@ -183,16 +183,21 @@ def project(electrons: OrbitalDensity, points_bohr: FloatArray, isovalue: float)
 
 def nearest_atoms(molecule: Any, points_bohr: FloatArray) -> IntArray:
     """Of each point the atom (number from 0) with the smallest distance over van der Waals radius; never a ghost."""
-    from ase.data import atomic_numbers, vdw_radii
-
     best = np.full(len(points_bohr), np.inf)
     nearest = np.zeros(len(points_bohr), np.int64)
     for atom, (charge, centre) in enumerate(zip(molecule.atom_charges(), molecule.atom_coords(), strict=True)):
         if not charge:
             continue
-        radius = vdw_radii[atomic_numbers[molecule.atom_pure_symbol(atom)]]
-        radius = (radius if np.isfinite(radius) else _OTHER_RADIUS) / BOHR_ANGSTROM
+        radius = van_der_waals_radius(molecule.atom_pure_symbol(atom))
         ratio = np.linalg.norm(points_bohr - centre, axis=1) / radius
         nearest[ratio < best] = atom
         best = np.minimum(best, ratio)
     return nearest
+
+
+def van_der_waals_radius(symbol: str) -> float:
+    """Radius [bohr] after A. Bondi, as ASE lists them, or 2 Angstrom where there is none."""
+    from ase.data import atomic_numbers, vdw_radii
+
+    radius = float(vdw_radii[atomic_numbers[symbol]])
+    return (radius if np.isfinite(radius) else _OTHER_RADIUS) / BOHR_ANGSTROM

@@ -3,7 +3,9 @@
 V(r) = sum_A Z_A / |r - R_A| - integral of rho(r') / |r - r'|, with Z_A less the electrons of core potentials; positive
 where a positive charge is repelled. The exact integrals cost the square of the number of basis functions at every
 point. Density fitting in the Coulomb metric (O. Vahtras, J. Almloef, M. W. Feyereisen, Chem. Phys. Lett. 213, 514
-(1993)) replaces the electrons by functions on the atoms, the potential of which is known in closed form.
+(1993)) replaces the electrons by functions on the atoms, the potential of which is known in closed form. Left
+to itself the fit misses the potential outside by up to 1e-3 Hartree/e, as fitting sets are made for energies; so it is
+held to the exact potential at anchors, some hundred points on the surface of the molecule and beyond.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from alkaflow.analysis.density import Density
+from alkaflow.analysis.grid import OrbitalDensity
+from alkaflow.analysis.isosurface import nearest_atoms, van_der_waals_radius
 from alkaflow.errors import BadInputError
 from alkaflow.structures import FloatArray
 
@@ -22,6 +26,10 @@ _FITTED_BLOCK = 2048  # points at a time; 1.6 kB each for every atom
 _SCREENING = 1e-11  # of three-centre integrals times densities [Hartree]
 _NODE_DISTANCE = 0.01  # of the radial tables, in the logarithm of the distance
 _FARTHEST = 1000.0  # distance from a nucleus that its table covers [bohr]; farther off it is a multipole
+_ANCHOR_DENSITY = 0.001  # electrons on the surface of anchors [e/bohr^3]
+_ANCHOR_AREA = 1.0  # of each on a sphere of the van der Waals radius [bohr^2]
+_ANCHOR_SHELLS = ((0.0, 1), (1.0, 2), (3.0, 4))  # distances from that surface [bohr], and every which ray goes there
+_ANCHOR_WEIGHT = 1e-5  # Coulomb energy that a change of the fit may cost against squares of errors at anchors
 _FLAT = 1e-20  # exponent of a function that is a solid harmonic over any distance of use
 
 
@@ -64,7 +72,8 @@ def exact_potential(density: Density, points_bohr: FloatArray) -> FloatArray:
 class FittedPotential:
     """V from the density fitted by functions on the atoms, the charge of the fit that of all electrons.
 
-    d = J^-1 [(P|rho) + lambda (P|1)], V = sum_A Z_A / |r - R_A| - sum_P d_P (P|r). Around an atom the functions of one
+    V = sum_A Z_A / |r - R_A| - sum_P d_P (P|r) with d = J^-1 (P|rho) + c. The correction c carries the missing charge
+    and otherwise minimises w c^T J c + the squared errors of V at the anchors. Around an atom the functions of one
     angular momentum share their solid harmonic S, so that V = Z / r - sum_lm S_lm(r) G_lm(r^2), and G_lm is tabulated.
 
     Parameters
@@ -73,6 +82,15 @@ class FittedPotential:
         Nuclei and electrons.
     auxbasis
         Functions to fit with; a name that PySCF knows, or a basis by element.
+    anchored
+        Whether to hold the fit to the exact potential at anchors.
+
+    Attributes
+    ----------
+    functions, anchors
+        How many there are.
+    charge_error
+        Electrons that the plain fit lacks.
 
     Raises
     ------
@@ -80,12 +98,14 @@ class FittedPotential:
         The set has no functions for an element.
     """
 
-    def __init__(self, density: Density, auxbasis: Any = "def2-universal-jkfit") -> None:
+    def __init__(self, density: Density, auxbasis: Any = "def2-universal-jkfit", anchored: bool = True) -> None:
         molecule = density.molecule
         auxiliary = _auxiliary_molecule(molecule, auxbasis)
         self.density = density
         self.functions = int(auxiliary.nao_nr(cart=False))
-        coefficients, self.charge_error = _fit(density, auxiliary)
+        anchors = _anchors(density) if anchored else np.empty((0, 3))
+        self.anchors = len(anchors)
+        coefficients, self.charge_error = _fit(density, auxiliary, anchors)
         self._centres: FloatArray = np.asarray(molecule.atom_coords())
         self._tables = _RadialTables(auxiliary, coefficients)
 
@@ -160,23 +180,81 @@ def _auxiliary_molecule(molecule: Any, auxbasis: Any) -> Any:
     return make_auxmol(molecule, auxbasis)
 
 
-def _fit(density: Density, auxiliary: Any) -> tuple[FloatArray, float]:
-    """Coefficients of the spherical fitting functions, and the electrons that the constraint had to add."""
-    import scipy.linalg
+def _anchors(density: Density) -> FloatArray:
+    """Points on the molecular surface and beyond it, evenly around every atom, shape=(n, 3) [bohr].
+
+    On each ray from an atom the first place outwards where the density has fallen far enough.
+    """
+    molecule, electrons = density.molecule, OrbitalDensity(density)
+    distances = np.arange(1.0, 9.0, 0.25)
+    found = [np.empty((0, 3))]
+    for atom, centre in enumerate(molecule.atom_coords()):
+        if not molecule.atom_charge(atom):
+            continue
+        radius = van_der_waals_radius(molecule.atom_pure_symbol(atom))
+        rays = _directions(int(4 * np.pi * radius**2 / _ANCHOR_AREA) + 1)
+        points = centre + distances[:, None] * rays[:, None]
+        values = electrons.values(points.reshape(-1, 3)).reshape(len(rays), -1)
+        outside = values < _ANCHOR_DENSITY
+        first = np.argmax(outside, axis=1)
+        rays, first = rays[(first > 0)], first[first > 0]
+        for shell, stride in _ANCHOR_SHELLS:
+            places = centre + (distances[first] + shell)[::stride, None] * rays[::stride]
+            found.append(places[nearest_atoms(molecule, places) == atom])
+    anchors = np.vstack(found)
+    return anchors[electrons.values(anchors) < _ANCHOR_DENSITY] if len(anchors) else anchors
+
+
+def _directions(count: int) -> FloatArray:
+    """Unit vectors spread evenly, along a spiral that turns by the golden angle from one to the next."""
+    number = np.arange(count) + 0.5
+    height, angle = 1 - 2 * number / count, np.pi * (1 + 5**0.5) * number
+    width = np.sqrt(1 - height**2)
+    return np.stack([width * np.cos(angle), width * np.sin(angle), height], axis=1)
+
+
+def _fit(density: Density, auxiliary: Any, anchors: FloatArray) -> tuple[FloatArray, float]:
+    """Coefficients of the spherical fitting functions, and the electrons that they lack without correction."""
+    from pyscf import gto
 
     metric, projections = auxiliary.intor("int2c2e", hermi=1), _projections(density, auxiliary)
+    at_anchors = np.empty((0, auxiliary.nao))
+    if len(anchors):
+        at_anchors = gto.intor_cross("int2c2e", _point_charges(auxiliary, anchors), auxiliary)
     if auxiliary.cart:
         to_spherical = auxiliary.cart2sph_coeff()
         metric, projections = to_spherical.T @ metric @ to_spherical, to_spherical.T @ projections
+        at_anchors = at_anchors @ to_spherical
     charges = _charges(auxiliary)
-    sides = np.stack([projections, charges], axis=1)
+    sides = np.vstack([projections, charges, at_anchors])
+    plain, of_charge, *of_anchors = _solve_metric(metric, sides.T).T
+    lacking = density.molecule.nelectron - float(charges @ plain)
+    coefficients = plain + lacking / float(charges @ of_charge) * of_charge
+    if len(anchors):
+        moves = np.array(of_anchors).T  # without charge:
+        moves -= np.outer(of_charge, charges @ moves / float(charges @ of_charge))
+        errors = _nuclear_potential(density.molecule, anchors) - at_anchors @ coefficients
+        errors -= exact_potential(density, anchors)
+        softened = at_anchors @ moves + _ANCHOR_WEIGHT * np.eye(len(anchors))
+        coefficients += moves @ np.linalg.solve(softened, errors)
+    return coefficients, lacking
+
+
+def _solve_metric(metric: FloatArray, sides: FloatArray) -> FloatArray:
+    import scipy.linalg
+
     try:
-        solved = scipy.linalg.cho_solve(scipy.linalg.cho_factor(metric), sides)
+        return np.asarray(scipy.linalg.cho_solve(scipy.linalg.cho_factor(metric), sides))
     except np.linalg.LinAlgError:  # functions on atoms at one place
-        solved = scipy.linalg.lstsq(metric, sides, cond=1e-12)[0]
-    free, response = solved.T
-    lacking = density.molecule.nelectron - float(charges @ free)
-    return free + lacking / float(charges @ response) * response, lacking
+        return np.asarray(scipy.linalg.lstsq(metric, sides, cond=1e-12)[0])
+
+
+def _point_charges(auxiliary: Any, points: FloatArray) -> Any:
+    from pyscf import gto
+
+    charges = gto.fakemol_for_charges(points)
+    charges.cart = auxiliary.cart
+    return charges
 
 
 def _projections(density: Density, auxiliary: Any) -> FloatArray:
