@@ -12,7 +12,7 @@ from alkaflow.analysis.plot_energies import compared_chart, site_ladder
 from alkaflow.analysis.plot_structure import structure_picture
 from alkaflow.analysis.plot_style import figure_bytes, figure_texts, save_figure
 from alkaflow.analysis.potential_scale import common_limits
-from alkaflow.analysis.surface_picture import difference_picture, surface_picture
+from alkaflow.analysis.surface_picture import difference_picture, slice_picture, surface_picture
 
 __all__ = [
     "charge_bars",
@@ -25,6 +25,7 @@ __all__ = [
     "figure_texts",
     "save_figure",
     "site_ladder",
+    "slice_picture",
     "structure_of",
     "structure_picture",
     "surface_picture",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["GAIN", "LOSS", "common_limits", "difference_picture", "surface_picture"]
+__all__ = ["GAIN", "LOSS", "common_limits", "difference_picture", "slice_picture", "surface_picture"]
 
 GAIN, LOSS = "#e69f00", "#56b4e9"
 """Colours of where electrons came to and where they went from; not red and blue, which are signs of potentials."""
@@ -44,6 +44,9 @@ _HIDDEN = 0.6  # a place with something so far in front of it is behind [Angstro
 _NEAR = 0.3  # how near in the plane that has to be [Angstrom]
 _SPOTS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (0, 2), (0, -2))
 """Where a text may lie from its mark, in its own widths and heights."""
+_AROUND = 1.6  # of a slice beyond the nuclei [Angstrom]
+_SLICE_STEP = 0.04  # of its points [Angstrom]
+_IN_PLANE = 0.3  # atoms so near to a plane are named on it [Angstrom]
 _SMALLEST_LEVEL = 1e-6  # of an isosurface [e/bohr^3]
 
 
@@ -123,9 +126,7 @@ def difference_picture(
     BadInputError
         The arrays have other shapes, or the density does not change anywhere.
     """
-    values, origin, axes = (np.asarray(array, dtype=float) for array in (values, origin, axes))
-    if values.ndim != 3 or min(values.shape, default=0) < 2 or origin.shape != (3,) or axes.shape != (3, 3):
-        raise BadInputError("a density on a grid has three indices, an origin of shape (3,) and axes of shape (3, 3)")
+    values, origin, axes = _checked_grid(values, origin, axes)
     largest = float(np.abs(values).max())
     if not np.isfinite(largest) or largest < _SMALLEST_LEVEL:
         raise BadInputError("the density does not change anywhere, or is not finite")
@@ -148,6 +149,105 @@ def difference_picture(
     _show(panel, view, _painted(view, layers))
     _add_signs(figure)
     return figure
+
+
+@styled
+def slice_picture(
+    values: FloatArray,
+    origin: FloatArray,
+    axes: FloatArray,
+    structure: Structure,
+    atoms: Sequence[int] = (),
+    limit: float | None = None,
+    title: str = "",
+) -> "Figure":
+    """Draw a density difference on a plane, with contours.
+
+    Parameters
+    ----------
+    values, origin, axes, structure
+        As of `difference_picture`.
+    atoms
+        Three atoms, counted from 0, through which the plane goes; the plane that all atoms are nearest to where there
+        are none.
+    limit
+        The value at the ends of the colours [e/bohr^3]; a fiftieth of the largest values on the plane lies beyond them
+        where there is none.
+    title
+        A line above the drawing.
+
+    Raises
+    ------
+    BadInputError
+        The arrays have other shapes, or the atoms span no plane.
+    """
+    from matplotlib.patheffects import withStroke
+
+    values, origin, axes = _checked_grid(values, origin, axes)
+    centre, across, up = _plane(structure, atoms)
+    inside = (structure.positions - centre) @ np.array([across, up]).T
+    low, high = inside.min(axis=0) - _AROUND, inside.max(axis=0) + _AROUND
+    counts = np.maximum(((high - low) / _SLICE_STEP).astype(int), 2)
+    x, y = (np.linspace(low[axis], high[axis], int(counts[axis])) for axis in range(2))
+    points = centre + x[None, :, None] * across + y[:, None, None] * up
+    on_plane = _interpolated(values, origin, axes, points)
+    reach = limit or max(float(np.nanquantile(np.abs(on_plane), 0.98)), _SMALLEST_LEVEL)
+
+    size = min(0.52, *(np.array([4.6, 4.0]) / (high - low)))
+    width, height = (size * (high - low)).tolist()
+    full, whole = max(width + 1.05, 3.0), height + 0.78
+    figure = new_figure(full, whole)
+    panel = figure.add_axes((0.12 / full, 0.44 / whole, width / full, height / whole))
+    panel.set(aspect="equal", xticks=[], yticks=[])
+    panel.spines[:].set_visible(False)
+    steps = np.linspace(-reach, reach, 16)  # the band around zero is white
+    filled = panel.contourf(x, y, np.clip(on_plane, -reach, reach), steps, cmap="PuOr_r")
+    panel.contour(x, y, on_plane, steps[::2], colors=INK, linewidths=0.4)  # dashed where negative
+    near = np.abs((structure.positions - centre) @ np.cross(across, up)) < _IN_PLANE
+    for symbol, place, shown in zip(structure.symbols, inside, near, strict=True):
+        if shown:
+            panel.text(place[0], place[1], symbol, ha="center", va="center", fontsize=8, fontweight="bold",
+                       path_effects=[withStroke(linewidth=2.0, foreground="white")])  # fmt: skip
+    bar_axes = figure.add_axes(((0.12 + width + 0.1) / full, 0.44 / whole, 0.1 / full, height / whole))
+    bar = figure.colorbar(filled, cax=bar_axes, ticks=[-reach, -reach / 2, 0.0, reach / 2, reach])
+    bar.ax.set_yticklabels([_tick(part * reach, 2) for part in (-1, -0.5, 0, 0.5, 1)])
+    bar.outline.set_linewidth(0.5)
+    bar.set_label("density difference / e bohr$^{-3}$", parse_math=True)
+    name = one_line(title or structure.name or structure.formula, int(13 * full))
+    figure.text(0.12 / full, 1 - 0.06 / whole, name, va="top", fontsize=9.5, fontweight="bold")
+    where = f"atoms {', '.join(str(atom) for atom in atoms)} (counted from 0)" if len(atoms) else "nearest to all atoms"
+    caption(figure, [f"Plane: {where}. Orange: electrons gained; violet: electrons lost, contours dashed."])
+    return figure
+
+
+def _checked_grid(
+    values: FloatArray, origin: FloatArray, axes: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    values, origin, axes = (np.asarray(array, dtype=float) for array in (values, origin, axes))
+    if values.ndim != 3 or min(values.shape, default=0) < 2 or origin.shape != (3,) or axes.shape != (3, 3):
+        raise BadInputError("a density on a grid has three indices, an origin of shape (3,) and axes of shape (3, 3)")
+    return values, origin, axes
+
+
+def _plane(structure: Structure, atoms: Sequence[int]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """A point on a plane [Angstrom], and two directions in it at right angles."""
+    if len(atoms) not in (0, 3) or any(not 0 <= atom < len(structure) for atom in atoms):
+        raise BadInputError(f"a plane goes through three atoms of {len(structure)}, counted from 0, not {list(atoms)}")
+    chosen = structure.positions[list(atoms)] if len(atoms) else structure.positions
+    centre = chosen.mean(axis=0)
+    _, extents, directions = np.linalg.svd(chosen - centre, full_matrices=True)
+    if len(atoms) and extents[1] < 1e-3:
+        raise BadInputError(f"atoms {list(atoms)} lie on one line and span no plane")
+    return centre, directions[0], directions[1]
+
+
+def _interpolated(values: FloatArray, origin: FloatArray, axes: FloatArray, points: FloatArray) -> FloatArray:
+    """Values at points [Angstrom], shape=(..., 3); not a number outside the grid."""
+    from scipy.ndimage import map_coordinates
+
+    indices = np.moveaxis((points / BOHR_ANGSTROM - origin) @ np.linalg.inv(axes), -1, 0)
+    found: FloatArray = map_coordinates(values, indices, order=1, cval=np.nan)
+    return found
 
 
 def check_mesh(mesh: Mesh) -> None:
@@ -266,12 +366,17 @@ def _add_bar(figure: "Figure", axes: "Axes", scale: PotentialScale) -> None:
     ticks = np.unique([scale.low, scale.low / 2, 0.0, scale.high / 2, scale.high])
     if not scale.has_both_signs:
         ticks = np.linspace(scale.low, scale.high, 5)
-    bar.set_ticks(list(ticks), labels=[f"{value:+.3g}".replace("-", "\N{MINUS SIGN}").replace("+0", "0") for value in ticks])
+    bar.set_ticks(list(ticks), labels=[_tick(value, 3) for value in ticks])
     bar.ax.minorticks_off()
     bar.set_label("V / kcal mol$^{-1}$", parse_math=True, labelpad=1)
     ends = ("positive", "negative") if scale.has_both_signs else ("highest", "lowest")
     for at, end, anchor in ((1.03, ends[0], "bottom"), (-0.03, ends[1], "top")):
         bar.ax.text(0.5, at, end, transform=bar.ax.transAxes, ha="center", va=anchor, fontsize=7)
+
+
+def _tick(value: float, digits: int) -> str:
+    """A number with its sign, minus as typeset; zero has none."""
+    return "0" if value == 0.0 else f"{value:+.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _add_signs(figure: "Figure") -> None:

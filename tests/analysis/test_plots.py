@@ -10,7 +10,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from alkaflow.analysis import plots
+from alkaflow.analysis import plots, surface_picture
 from alkaflow.analysis.plot_energies import spread
 from alkaflow.analysis.plot_style import check_picture_path, signed
 from alkaflow.analysis.potential_scale import PotentialScale, mark_names, marks_of, scale_for
@@ -393,6 +393,20 @@ def test_gain_and_loss_lie_on_their_sides() -> None:
         plots.difference_picture(np.zeros((4, 4, 4)), np.zeros(3), np.eye(3), WATER)
     with pytest.raises(BadInputError, match="three indices"):
         plots.difference_picture(np.zeros((4, 4)), np.zeros(3), np.eye(3), WATER)
+
+
+def test_a_slice_goes_through_its_atoms() -> None:
+    axis = np.linspace(-5.0, 5.0, 41)
+    x, y, _ = np.meshgrid(axis, axis, axis, indexing="ij")
+    step = np.eye(3) * (axis[1] - axis[0])
+    figure = plots.slice_picture(0.01 * x, np.full(3, -5.0), step, WATER, (0, 1, 2), limit=0.02)
+    assert {"O", "H"} <= set(plots.figure_texts(figure))  # the plane x = 0
+    assert "Orange: electrons gained" in joined(figure)
+    flat = surface_picture._interpolated(0.01 * x + y, np.full(3, -5.0), step, WATER.positions)
+    assert flat == pytest.approx((WATER.positions[:, 0] * 0.01 + WATER.positions[:, 1]) / BOHR_ANGSTROM)
+    for atoms, words in (((0, 1), "three atoms"), ((0, 1, 9), "three atoms"), ((0, 1, 1), "one line")):
+        with pytest.raises(BadInputError, match=words):
+            plots.slice_picture(x, np.full(3, -5.0), step, WATER, atoms)
 
 
 def test_an_svg_of_a_surface_is_xml_with_one_image(tmp_path: Path) -> None:
