@@ -12,6 +12,7 @@ from alkaflow.analysis.plot_style import (
     TWO_COLUMNS,
     caption,
     empty_figure,
+    minus,
     new_figure,
     one_line,
     styled,
@@ -134,5 +135,5 @@ def _ending(record: Record) -> str:
     if end.orbital_gradient is not None:
         parts.append(f"orbital gradient {end.orbital_gradient:.1e}")
     if record.energies_along_relaxation:
-        parts.append(f"last energy {record.energies_along_relaxation[-1]:.6f} Hartree")
+        parts.append(f"last energy {minus(record.energies_along_relaxation[-1], 6)} Hartree")
     return "; ".join(parts)

@@ -37,11 +37,10 @@ _VERDICTS = {
     "not published": ("not published", MUTED),
     "missing": ("missing", BAD),
 }
-_COMPUTED = {
-    "agrees": "computed, agrees",
-    "deviates": "computed, deviates",
-    "guest moved": "computed, guest moved",
-    "not published": "computed, not published",
+_COMPUTED: dict[tuple[str, ...], str] = {
+    ("agrees",): "computed, agrees",
+    ("deviates", "guest moved"): "computed, deviates or moved",
+    ("not published",): "computed only",
 }
 
 
@@ -170,9 +169,9 @@ def _add_legend(figure: "Figure", table: Table, top: float) -> None:
 
     verdicts = {row.verdict for row in table.rows if row.computed_ev is not None}
     entries: list[Artist] = [
-        Line2D([], [], ls="", marker="o", ms=5, color=_VERDICTS[verdict][1], label=words)
-        for verdict, words in _COMPUTED.items()
-        if verdict in verdicts
+        Line2D([], [], ls="", marker="o", ms=5, color=_VERDICTS[said[0]][1], label=words)
+        for said, words in _COMPUTED.items()
+        if verdicts & set(said)
     ]
     if any(row.published_ev is not None for row in table.rows):
         entries.append(Line2D([], [], ls="", marker="D", ms=5, mfc="white", mec=INK, label="published"))

@@ -72,7 +72,7 @@ def joined(figure: Figure) -> str:
 def inside(figure: Figure) -> bool:
     """Whether texts and titles lie within the figure."""
     figure.canvas.draw()
-    texts = list(figure.texts)
+    texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
         texts += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]
     frame = figure.bbox
@@ -147,6 +147,8 @@ def test_rows_without_a_number_are_said(table: Table) -> None:
     assert "No number for Li1: the SCF did not converge" in texts
     assert "missing" in texts.split("\n")
     assert "\N{RIGHTWARDS ARROW} guest moved" in texts
+    assert "computed, deviates or moved" in texts
+    assert inside(plots.compared_chart(other))
     ladder = joined(plots.site_ladder(other))
     assert "missing: Li1" in ladder
     assert "(moved)" in ladder
