@@ -48,6 +48,12 @@ def table_of(database: Database, settings: Settings, plan: Plan) -> Table:
     return build_table(plan, database.records_of(ids), Queue(database, settings.lease_seconds).problems(ids))
 
 
+def has_properties(database: Database, plan: Plan) -> bool:
+    """Whether any charges and potentials that a plan asks for are there."""
+    wanted = [i for i, given in plan.calculations.items() if given.step == "properties"]
+    return bool(wanted) and database.records.find_one({"_id": {"$in": wanted}}, {"_id": 1}) is not None
+
+
 def report_source(database: Database, settings: Settings, plan: Plan, command: str) -> ReportSource:
     """What a report on a plan is made from, as the database is now; good while it is open."""
     ids = list(plan.calculations)

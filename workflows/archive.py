@@ -14,7 +14,7 @@ import re
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def make_archive(
         Sentences for the description.
     """
     content = bundle.model_dump(mode="json", exclude_none=True)
-    files = {BUNDLE: (json.dumps(content, indent=1, sort_keys=True) + "\n").encode(), **extra}
+    files = {BUNDLE: (json.dumps(content, indent=1) + "\n").encode(), **extra}
     if read_file is not None:
         wanted = sorted({record.orbitals.sha256 for record in bundle.records if record.orbitals})
         files |= {f"{FILES}/{sha}.npz": read_file(sha) for sha in wanted}
@@ -185,7 +185,23 @@ def open_archive(path: Path) -> Archive:
     else:
         found = _from_zip(path)
     check_bundle(found.bundle, str(path))
-    return found
+    return replace(found, bundle=_in_order(found.bundle))
+
+
+def _in_order(bundle: Bundle) -> Bundle:
+    """With parents before children, as plans have them; a bundle whose keys were sorted has lost that."""
+    inputs = bundle.plan.calculations
+    left = dict.fromkeys([*(record.id for record in bundle.records), *inputs])
+    ordered: dict[str, CalculationInput] = {}
+    while left:
+        for calculation in left:  # an id is a hash of that of its parent, so there is no circle
+            if inputs[calculation].parent is None or inputs[calculation].parent in ordered:
+                ordered[calculation] = inputs[calculation]
+        left = {i: None for i in left if i not in ordered}
+    titles = {i: bundle.plan.titles[i] for i in ordered}
+    return bundle.model_copy(
+        update={"plan": bundle.plan.model_copy(update={"calculations": ordered, "titles": titles})}
+    )
 
 
 def _inside(path: Path) -> Path | None:

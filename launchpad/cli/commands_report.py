@@ -50,9 +50,10 @@ def report(
                with_orbitals)  # fmt: skip
     else:
         source = load_study(study)
-        plan = make_plan(source.study, protocol, source.folder)
+        plans = [make_plan(source.study, protocol, source.folder, properties=wanted) for wanted in (True, False)]
         settings = load_settings()
         with open_database(settings) as database:
+            plan = next((plan for plan in plans if campaign.has_properties(database, plan)), plans[-1])
             _write(
                 campaign.report_source(database, settings, plan, _command(study, plan.protocol)), output, with_orbitals
             )
