@@ -121,9 +121,7 @@ def triangulate(samples: FloatArray, box: Box, isovalue: float) -> tuple[FloatAr
     counts = [2 * count - 1 for count in box.shape]
     fine = zoom(np.tanh(logarithms / _SOFTENING), [c / s for c, s in zip(counts, box.shape, strict=True)], order=3)
     steps = tuple(step / 2 for step in box.spacing)
-    vertices, faces, _, _ = marching_cubes(  # type: ignore[no-untyped-call]
-        fine, 0.0, spacing=steps, gradient_direction="ascent"
-    )
+    vertices, faces, _, _ = marching_cubes(fine, 0.0, spacing=steps, gradient_direction="ascent")
     vertices, faces = vertices.astype(float) + np.array(box.origin), faces.astype(np.int64)
     return _outer(vertices, faces)
 

@@ -8,6 +8,7 @@ to itself the fit misses the potential outside by up to 1e-3 Hartree/e, as fitti
 held to the exact potential at anchors, some hundred points on the surface of the molecule and beyond.
 """
 
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,13 +24,20 @@ from alkaflow.structures import FloatArray
 
 _EXACT_BLOCK = 104  # points at a time; libcint works on 104 of them
 _FITTED_BLOCK = 2048  # points at a time; 1.6 kB each for every atom
-_SCREENING = 1e-11  # of three-centre integrals times densities [Hartree]
+_SCREENING = 1e-9  # of three-centre integrals times densities [Hartree]
 _NODE_DISTANCE = 0.01  # of the radial tables, in the logarithm of the distance
 _FARTHEST = 1000.0  # distance from a nucleus that its table covers [bohr]; farther off it is a multipole
 _ANCHOR_DENSITY = 0.001  # electrons on the surface of anchors [e/bohr^3]
 _ANCHOR_AREA = 1.0  # of each on a sphere of the van der Waals radius [bohr^2]
-_ANCHOR_SHELLS = ((0.0, 1), (1.0, 2), (3.0, 4))  # distances from that surface [bohr], and every which ray goes there
+_ANCHOR_SHELLS = (
+    (0.0, 1),
+    (1.0, 2),
+    (3.0, 4),
+    (6.0, 8),
+)  # distances from that surface [bohr], and every which ray goes there
+_RAY_STEP = 0.5  # on which the density is sampled to find them [bohr]
 _ANCHOR_WEIGHT = 1e-5  # Coulomb energy that a change of the fit may cost against squares of errors at anchors
+_FITTING_RATIO = 2.0  # of the exponents of functions that are added to a fitting set
 _FLAT = 1e-20  # exponent of a function that is a solid harmonic over any distance of use
 
 
@@ -65,7 +73,7 @@ def exact_potential(density: Density, points_bohr: FloatArray) -> FloatArray:
         block = points[begin : begin + _EXACT_BLOCK]
         for (shell, end, _, _), weight in zip(atoms, weights, strict=True):
             integrals = molecule.intor("int1e_grids", grids=block, shls_slice=(shell, end, 0, end))
-            values[begin : begin + _EXACT_BLOCK] -= np.tensordot(integrals, weight, 2)
+            values[begin : begin + _EXACT_BLOCK] -= np.tensordot(weight.T, integrals.T, 2)  # as they lie in memory
     return values
 
 
@@ -81,7 +89,8 @@ class FittedPotential:
     density
         Nuclei and electrons.
     auxbasis
-        Functions to fit with; a name that PySCF knows, or a basis by element.
+        Functions to fit with; a name that PySCF knows, or a basis by element. Flatter ones are added where the
+        orbitals have such.
     anchored
         Whether to hold the fit to the exact potential at anchors.
 
@@ -106,7 +115,7 @@ class FittedPotential:
         anchors = _anchors(density) if anchored else np.empty((0, 3))
         self.anchors = len(anchors)
         coefficients, self.charge_error = _fit(density, auxiliary, anchors)
-        self._centres: FloatArray = np.asarray(molecule.atom_coords())
+        self._centres: FloatArray = np.asarray(auxiliary.atom_coords())
         self._tables = _RadialTables(auxiliary, coefficients)
 
     def __call__(self, points_bohr: FloatArray) -> FloatArray:
@@ -160,7 +169,10 @@ def _in_threads(work: Callable[[int], None], items: range, threads: int) -> None
 
 
 def _auxiliary_molecule(molecule: Any, auxbasis: Any) -> Any:
-    """The molecule with the fitting functions for its basis."""
+    """The atoms with the fitting functions for their basis.
+
+    Not ghosts: outside the surface functions would help the fit to its anchors and spoil it in between.
+    """
     from pyscf import gto
     from pyscf.df.addons import make_auxmol
     from pyscf.lib.exceptions import BasisNotFoundError
@@ -169,7 +181,8 @@ def _auxiliary_molecule(molecule: Any, auxbasis: Any) -> Any:
         missing = []
         for symbol in sorted({molecule.atom_pure_symbol(k).removeprefix("GHOST-") for k in range(molecule.natm)}):
             try:
-                gto.basis.load(auxbasis, symbol)
+                with warnings.catch_warnings(action="ignore", category=UserWarning):  # of another source of basis sets
+                    gto.basis.load(auxbasis, symbol)
             except BasisNotFoundError:
                 missing.append(symbol)
         if missing:
@@ -177,7 +190,42 @@ def _auxiliary_molecule(molecule: Any, auxbasis: Any) -> Any:
                 f"the fitting set {auxbasis} has no functions for {', '.join(missing)}; give another one (auxbasis), "
                 "or compute the exact potential"
             )
-    return make_auxmol(molecule, auxbasis)
+    sets, orbitals = make_auxmol(molecule, auxbasis)._basis, molecule._basis  # noqa: SLF001  (by label of an atom)
+    real = [k for k in range(molecule.natm) if molecule.atom_charge(k)]
+    labels = [molecule.atom_symbol(k) for k in real]
+    return gto.M(
+        atom=[(label, molecule.atom_coord(k)) for label, k in zip(labels, real, strict=True)],
+        basis={label: [*sets[label], *_flatter(sets[label], orbitals.get(label, []))] for label in set(labels)},
+        unit="Bohr",
+        cart=molecule.cart,
+        spin=None,
+        verbose=0,
+    )
+
+
+def _flatter(fitting: list[Any], orbitals: list[Any]) -> list[Any]:
+    """Shells that a fitting set lacks for the flattest products of two orbital functions of one atom."""
+    smallest = {angular: min(e) for angular, e in _exponents(orbitals).items()}
+    added: list[Any] = []
+    for angular, exponents in _exponents(fitting).items():
+        products = [
+            smallest[first] + smallest[second]
+            for first in smallest
+            for second in smallest
+            if abs(first - second) <= angular <= first + second and (first + second - angular) % 2 == 0
+        ]
+        lowest, wanted = min(exponents), min(products, default=np.inf)
+        steps = int(np.ceil(np.log(lowest / wanted) / np.log(_FITTING_RATIO) - 0.1)) if wanted < lowest else 0
+        added += [[angular, [lowest * (wanted / lowest) ** (step / steps), 1.0]] for step in range(1, steps + 1)]
+    return added
+
+
+def _exponents(shells: list[Any]) -> dict[int, list[float]]:
+    """Exponents by angular momentum of shells as PySCF lists them."""
+    found: dict[int, list[float]] = {}
+    for angular, *primitives in shells:
+        found.setdefault(int(angular), []).extend(float(row[0]) for row in primitives if np.ndim(row))
+    return found
 
 
 def _anchors(density: Density) -> FloatArray:
@@ -186,7 +234,7 @@ def _anchors(density: Density) -> FloatArray:
     On each ray from an atom the first place outwards where the density has fallen far enough.
     """
     molecule, electrons = density.molecule, OrbitalDensity(density)
-    distances = np.arange(1.0, 9.0, 0.25)
+    distances = _RAY_STEP * np.arange(2, 18)
     found = [np.empty((0, 3))]
     for atom, centre in enumerate(molecule.atom_coords()):
         if not molecule.atom_charge(atom):
@@ -195,14 +243,16 @@ def _anchors(density: Density) -> FloatArray:
         rays = _directions(int(4 * np.pi * radius**2 / _ANCHOR_AREA) + 1)
         points = centre + distances[:, None] * rays[:, None]
         values = electrons.values(points.reshape(-1, 3)).reshape(len(rays), -1)
-        outside = values < _ANCHOR_DENSITY
-        first = np.argmax(outside, axis=1)
-        rays, first = rays[(first > 0)], first[first > 0]
+        logarithms = np.log(np.maximum(values, 1e-300) / _ANCHOR_DENSITY)
+        first = np.argmax(logarithms < 0, axis=1)
+        there = np.flatnonzero(first > 0)
+        above, below = logarithms[there, first[there] - 1], logarithms[there, first[there]]
+        crossings = distances[first[there] - 1] + _RAY_STEP * above / (above - below)
         for shell, stride in _ANCHOR_SHELLS:
-            places = centre + (distances[first] + shell)[::stride, None] * rays[::stride]
+            places = centre + (crossings + shell)[::stride, None] * rays[there][::stride]
             found.append(places[nearest_atoms(molecule, places) == atom])
     anchors = np.vstack(found)
-    return anchors[electrons.values(anchors) < _ANCHOR_DENSITY] if len(anchors) else anchors
+    return anchors[electrons.values(anchors) < 1.5 * _ANCHOR_DENSITY] if len(anchors) else anchors
 
 
 def _directions(count: int) -> FloatArray:
