@@ -214,6 +214,12 @@ CITATIONS: dict[str, Citation] = {
         "Electronic Population Analysis on LCAO-MO Molecular Wave Functions. I",
         _JCP, "23", "1833-1840", 1955, "10.1063/1.1740588",
     ),
+    "loewdin": Citation(
+        "Löwdin, Per-Olov",
+        "On the Non-Orthogonality Problem Connected with the Use of Atomic Wave Functions in the Theory of Molecules "
+        "and Crystals",
+        _JCP, "18", "365-375", 1950, "10.1063/1.1747632",
+    ),
     "metaloewdin": Citation(
         "Sun, Qiming and Chan, Garnet Kin-Lic",
         "Exact and Optimal Quantum Mechanics/Molecular Mechanics Boundaries",
@@ -257,6 +263,7 @@ CITATIONS: dict[str, Citation] = {
 
 SCHEME_CITATIONS: Mapping[str, str] = {
     "mulliken": "mulliken",
+    "loewdin": "loewdin",
     "meta_loewdin": "metaloewdin",
     "hirshfeld": "hirshfeld",
     "cm5": "cm5",

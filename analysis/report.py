@@ -7,7 +7,7 @@ from alkaflow.analysis.formats import format_table
 from alkaflow.analysis.report_blocks import blocks_of
 from alkaflow.analysis.report_charges import charges_csv
 from alkaflow.analysis.report_data import Report, ReportSource, make_report
-from alkaflow.analysis.report_html import render_html
+from alkaflow.analysis.report_html import Embedded, render_html
 from alkaflow.analysis.report_markdown import render_markdown
 from alkaflow.analysis.report_pictures import Drawn, draw_report, views_page
 from alkaflow.analysis.report_structures import xyz_files
@@ -53,10 +53,13 @@ def report_files(report: Report, beside: Sequence[tuple[str, str]] = ()) -> dict
     return files
 
 
-def _embedded(pictures: Sequence[Drawn]) -> dict[str, tuple[str, bytes]]:
-    """Type and bytes of the pictures as they are in the page."""
+def _embedded(pictures: Sequence[Drawn]) -> dict[str, Embedded]:
+    """The pictures as they are in the page."""
     return {
-        one.name: ("image/svg+xml", one.svg) if one.name in _VECTORS else ("image/png", one.png) for one in pictures
+        one.name: Embedded("image/svg+xml", one.svg, one.width)
+        if one.name in _VECTORS
+        else Embedded("image/png", one.png, one.width)
+        for one in pictures
     }
 
 

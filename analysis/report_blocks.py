@@ -17,7 +17,9 @@ from alkaflow.analysis.report_data import (
 )
 from alkaflow.analysis.states import heights_ev
 
+_FEW = 2  # schemes of charges whose picture is shown at once
 _EXTREMA = 5  # of a potential that are listed
+_LEAST = 0.001  # weight that is written as a number
 _DIFFERS = {True: "differs", False: "same", None: "not known"}
 
 
@@ -69,11 +71,14 @@ class Cells:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture by the name of its file without suffix, and what it shows."""
+    """A picture by the name of its file without suffix, and what it shows.
+
+    With ``folded``, a few words, it is shown to who asks for it.
+    """
 
     name: str
     alt: str
-    wide: bool = False
+    folded: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ def blocks_of(report: Report, pictures: Mapping[str, str], files: Sequence[tuple
         *_notes(report),
         *_differences(report),
         *_rows(report, pictures),
+        *_alone(report, pictures),
         *_states(report),
         *_potentials(report, pictures),
         *_methods(report),
@@ -163,7 +169,7 @@ def _table(report: Report) -> Iterator[Block]:
 def _charts(pictures: Mapping[str, str]) -> Iterator[Block]:
     for name in ("comparison", "ladder"):
         if name in pictures:
-            yield Picture(name, pictures[name], wide=name == "comparison")
+            yield Picture(name, pictures[name])
 
 
 def _failures(report: Report) -> Iterator[Block]:
@@ -227,9 +233,21 @@ def _rows(report: Report, pictures: Mapping[str, str]) -> Iterator[Block]:
                 "Parts of the energy in eV: columns before computed add up to it, those after it are not part of it.",
             )
         if one.charges is not None and one.charges.charges:
-            yield from _charges(one.charges)
-            if f"{stem}-charges" in pictures:
-                yield Picture(f"{stem}-charges", pictures[f"{stem}-charges"], wide=True)
+            yield from _charges(one.charges, f"{stem}-charges", pictures)
+
+
+def _alone(report: Report, pictures: Mapping[str, str]) -> Iterator[Block]:
+    """Hosts without rows."""
+    if report.alone:
+        yield Heading(2, "Hosts alone", "alone")
+    for number, host in enumerate(report.alone):
+        stem = host_stem(number, host.name)
+        yield Heading(3, host.name)
+        facts = Cells([("what", "value"), *host.facts, ("calculation", host.record.id)], ragged=True)
+        name = f"{stem}-structure"
+        yield Beside(([Picture(name, pictures[name])], [facts])) if name in pictures else facts
+        if host.charges is not None and host.charges.charges:
+            yield from _charges(host.charges, f"{stem}-charges", pictures)
 
 
 def row_anchor(number: int) -> str:
@@ -241,6 +259,11 @@ def row_stem(number: int, label: str) -> str:
     """How file names of a row begin: its number and what of its label is plain."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in label)
     return f"{number + 1:02d}-{plain[:40]}"
+
+
+def host_stem(number: int, name: str) -> str:
+    """The same of a host alone."""
+    return f"host-{row_stem(number, name)}"
 
 
 def _sentence(one: RowReport) -> str:
@@ -276,7 +299,7 @@ def _numbers(one: RowReport) -> Iterator[Block]:
         yield Text(f"Electronic states that a search found, 2S+1 = {state.multiplicity}: {heights} eV above this one.")
 
 
-def _charges(panel: ChargePanel) -> Iterator[Block]:
+def _charges(panel: ChargePanel, name: str, pictures: Mapping[str, str]) -> Iterator[Block]:
     fragments = list(panel.fragments)
     heading = ("scheme", *(f"q({name})" for name in fragments), *(panel.name(k) for k in panel.atoms))
     rows = [
@@ -289,6 +312,9 @@ def _charges(panel: ChargePanel) -> Iterator[Block]:
     ]
     yield Cells([heading, *rows], "Charges in e: sums over host and guests, then guests and anchors, counted from 0.")
     yield Items(panel.disagreements)
+    if name in pictures:
+        few = len(panel.charges) <= _FEW
+        yield Picture(name, pictures[name], "" if few else f"charges of all atoms by {len(panel.charges)} schemes")
 
 
 # --- spin states -----------------------------------------------------------------------------------------------------
@@ -303,7 +329,7 @@ def _states(report: Report) -> Iterator[Block]:
             line.of,
             str(line.state.multiplicity),
             "-" if line.state.above_lowest_ev is None else f"{line.state.above_lowest_ev:+.3f}",
-            "-" if line.weight is None else f"{line.weight:.3f}",
+            "-" if line.weight is None else "< 0.001" if line.weight < _LEAST else f"{line.weight:.3f}",
             "-" if line.state.s_squared is None else f"{line.state.s_squared:.3f}",
             line.state.problem or "",
         )

@@ -9,6 +9,7 @@ from alkaflow.analysis.plot_charges import scheme_name
 from alkaflow.records import Record
 
 _NO_CHARGE = 0.05  # e; a smaller one has no sign worth a word
+_SHOWN = 12  # atoms that a sentence names
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ class ChargePanel:
                 said.append(f"the charge of {fragment} has no clear sign: {_listed(values)}")
         of_atoms = {k: {scheme: values[k] for scheme, values in self.charges.items()} for k in self._all_atoms}
         unclear = [k for k, values in of_atoms.items() if differ_in_sign(values.values())]
-        said += [f"{self.name(k)} has no clear sign: {_listed(of_atoms[k])}" for k in unclear if k in self.atoms]
-        others = [self.name(k) for k in unclear if k not in self.atoms]
-        if others:
-            shown = ", ".join(others[:12]) + (", ..." if len(others) > 12 else "")
-            said.append(f"schemes differ in sign on {len(others)} other atoms: {shown}")
+        for which, there in (("listed", True), ("other", False)):
+            names = [self.name(k) for k in unclear if (k in self.atoms) is there]
+            if names:
+                shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+                said.append(f"schemes differ in sign on {which} atoms: {shown}")
         return said
 
     @property

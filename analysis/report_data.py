@@ -14,7 +14,7 @@ from alkaflow.analysis.plot_charges import scheme_name
 from alkaflow.analysis.report_charges import ChargePanel
 from alkaflow.analysis.report_differences import Difference, differences
 from alkaflow.analysis.report_structures import Distance, anchor_distances, fragments_of
-from alkaflow.analysis.states import NOT_YET, SpinState, choose_lowest
+from alkaflow.analysis.states import NOT_YET, Chosen, SpinState, choose_lowest
 from alkaflow.analysis.table import Table, TableRow, build_table
 from alkaflow.errors import ADVICE, AlkaflowError, BadInputError
 from alkaflow.files import sha256_of
@@ -109,13 +109,23 @@ class RowReport:
 
 
 @dataclass(frozen=True)
+class HostReport:
+    """All about a host without rows."""
+
+    name: str
+    record: Record
+    charges: ChargePanel | None
+    facts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class Report:
     """All that a report says."""
 
     source: ReportSource
     table: Table
     rows: Sequence[RowReport]
-    alone: Mapping[str, Record]
+    alone: Sequence[HostReport]
     states: Sequence[StateLine]
     failures: Sequence[Failure]
     missing: Sequence[str]
@@ -136,13 +146,12 @@ def make_report(source: ReportSource) -> Report:
     plan, records = source.plan, source.records
     table = build_table(plan, records, source.problems)
     rows = [_row(source, planned, row) for planned, row in zip(plan.rows, table.rows, strict=True)]
-    alone = {name: choose_lowest(leg, records) for name, leg in plan.alone.items()}
     found = [records[i] for i in plan.calculations if i in records]
     return Report(
         source=source,
         table=table,
         rows=rows,
-        alone={name: chosen.record for name, chosen in alone.items() if chosen is not None},
+        alone=[host for name, leg in plan.alone.items() if (host := _host(source, name, leg)) is not None],
         states=state_lines(table),
         failures=_failures(source),
         missing=[i for i in plan.calculations if i not in records and i not in source.problems],
@@ -162,14 +171,28 @@ def _row(source: ReportSource, planned: PlanRow, row: TableRow) -> RowReport:
     if chosen is None:
         return RowReport(row)
     record = chosen.record
-    described = source.records.get(chosen.leg.properties) if chosen.leg.properties else None
     distances = anchor_distances(source.plan, planned, record, row.final_site)
-    charged = next((one for one in (described, record) if one is not None and one.populations is not None), None)
+    charged = _charged(source, chosen)
     panel = None
     if charged is not None:
         near = sorted({atom for distance in distances for atom in (distance.host_atom, distance.guest_atom)})
         panel = ChargePanel(charged, fragments_of(source.plan, planned, len(record.symbols)), near)
     return RowReport(row, record, distances, panel, _facts(record, panel))
+
+
+def _host(source: ReportSource, name: str, leg: Leg) -> HostReport | None:
+    chosen = choose_lowest(leg, source.records)
+    if chosen is None:
+        return None
+    charged = _charged(source, chosen)
+    panel = ChargePanel(charged, {name: tuple(range(len(charged.symbols)))}, []) if charged is not None else None
+    return HostReport(name, chosen.record, panel, _facts(chosen.record, panel))
+
+
+def _charged(source: ReportSource, chosen: Chosen) -> Record | None:
+    """The record with charges by most schemes: that of the step properties, or of the energy."""
+    described = source.records.get(chosen.leg.properties) if chosen.leg.properties else None
+    return next((one for one in (described, chosen.record) if one is not None and one.populations is not None), None)
 
 
 def _facts(record: Record, panel: ChargePanel | None) -> list[tuple[str, str]]:

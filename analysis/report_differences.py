@@ -147,9 +147,10 @@ def _of_states(plan: Plan, records: Sequence[Record]) -> list[Difference]:
     tested = any(record.convergence.stability and record.convergence.stability.get("tested") for record in records)
     found = "searched" if searched else "the solution that PySCF's default guess leads to"
     return [
-        Difference("spin states of complexes", "not stated; as a rule the lowest multiplicity", spins, several,
+        Difference("spin states of complexes", "not stated; as a rule the lowest multiplicity", spins,
+                   several or None,
                    "a lower state binds more" if several else ""),
-        Difference("electronic states", "not stated; as a rule what the program's guess leads to", found, True,
+        Difference("electronic states", "not stated; as a rule what the program's guess leads to", found, None,
                    "guesses differ between programs, and nearly degenerate states of one spin compete"),
         Difference("stability of SCF solutions", "not stated", "tested" if tested else "not tested", None),
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
@@ -22,6 +23,7 @@ from alkaflow.analysis.report_blocks import (
 # Nothing may be fetched or run; pictures and styles are in the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _SECTION = 2
+_PIXELS_PER_INCH = 130  # letters of 8 points are as large as those of the page's tables
 _WORDS = {
     "agrees": "good", "holds": "good", "same": "plain", "deviates": "bad", "fails": "bad", "missing": "bad",
     "guest moved": "bad", "differs": "bad",
@@ -52,7 +54,16 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def render_html(title: str, doi: str | None, blocks: Sequence[Block], pictures: Mapping[str, tuple[str, bytes]]) -> str:
+@dataclass(frozen=True)
+class Embedded:
+    """A picture in a page: MIME type, bytes, and its width in print [inch]."""
+
+    mime: str
+    data: bytes
+    width: float
+
+
+def render_html(title: str, doi: str | None, blocks: Sequence[Block], pictures: Mapping[str, Embedded]) -> str:
     """Render blocks.
 
     Parameters
@@ -62,7 +73,7 @@ def render_html(title: str, doi: str | None, blocks: Sequence[Block], pictures: 
     blocks
         In their order.
     pictures
-        MIME type and bytes by name; they become part of the page.
+        By name; they become part of the page.
     """
     linked = [block for block in blocks if isinstance(block, Heading) and block.level == _SECTION and block.anchor]
     style = (files("alkaflow.analysis") / "data" / "report.css").read_text(encoding="utf-8")
@@ -77,7 +88,7 @@ def render_html(title: str, doi: str | None, blocks: Sequence[Block], pictures: 
     )
 
 
-def _block(block: Block, pictures: Mapping[str, tuple[str, bytes]]) -> str:  # noqa: C901, PLR0911
+def _block(block: Block, pictures: Mapping[str, Embedded]) -> str:  # noqa: C901, PLR0911
     match block:
         case Heading(level, text, anchor):
             named = f' id="{escape(anchor)}"' if anchor else ""
@@ -98,13 +109,8 @@ def _block(block: Block, pictures: Mapping[str, tuple[str, bytes]]) -> str:  # n
             return f"<pre><code>{escape(chr(10).join(commands))}</code></pre>"
         case Cells(rows, caption, ragged):
             return _table(rows, caption, ragged)
-        case Picture(name, alt, wide):
-            mime, data = pictures[name]
-            kind = "wide" if wide else "picture"
-            return (
-                f'<img class="{kind}" alt="{escape(alt)}" '
-                f'src="data:{mime};base64,{base64.b64encode(data).decode("ascii")}">'
-            )
+        case Picture(name, alt, folded):
+            return _picture(pictures[name], alt, folded)
         case Files(listed):
             entries = "".join(
                 f'<li><a href="{escape(name)}">{escape(name)}</a>: {escape(what)}</li>' for name, what in listed
@@ -115,6 +121,13 @@ def _block(block: Block, pictures: Mapping[str, tuple[str, bytes]]) -> str:  # n
                 f"<div>{chr(10).join(_block(one, pictures) for one in column)}</div>" for column in columns
             )
             return f'<div class="beside">{inside}</div>'
+
+
+def _picture(picture: Embedded, alt: str, folded: str) -> str:
+    data = base64.b64encode(picture.data).decode("ascii")
+    width = round(picture.width * _PIXELS_PER_INCH)
+    image = f'<img alt="{escape(alt)}" width="{width}" src="data:{picture.mime};base64,{data}">'
+    return f"<details><summary>{escape(folded)}</summary>{image}</details>" if folded else image
 
 
 def _table(rows: Sequence[Sequence[str]], caption: str, ragged: bool) -> str:

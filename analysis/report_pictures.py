@@ -10,7 +10,7 @@ from alkaflow.analysis.plot_charges import charges_picture
 from alkaflow.analysis.plot_energies import compared_chart, site_ladder
 from alkaflow.analysis.plot_structure import structure_picture
 from alkaflow.analysis.plot_style import figure_bytes, figure_texts
-from alkaflow.analysis.report_blocks import row_stem, surface_stem
+from alkaflow.analysis.report_blocks import host_stem, row_stem, surface_stem
 from alkaflow.analysis.report_data import Report, SurfaceEntry
 from alkaflow.analysis.report_structures import drawn_pairs, structure_of_record
 from alkaflow.records import SurfaceExtremum
@@ -26,10 +26,11 @@ _MARKED = 3  # extrema of each kind
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture: the name of its files without suffix, what it shows, and both files."""
+    """A picture: the name of its files without suffix, what it shows, its width [inch], and both files."""
 
     name: str
     alt: str
+    width: float
     png: bytes
     svg: bytes
 
@@ -46,7 +47,8 @@ class _Mark:
 def draw_report(report: Report) -> list[Drawn]:
     """Draw charts, structures, charges and potentials; nothing of what has no records."""
     return [
-        Drawn(name, alt, figure_bytes(figure), figure_bytes(figure, "svg")) for name, alt, figure in _figures(report)
+        Drawn(name, alt, figure.get_figwidth(), figure_bytes(figure), figure_bytes(figure, "svg"))
+        for name, alt, figure in _figures(report)
     ]
 
 
@@ -66,17 +68,23 @@ def _figures(report: Report) -> "Iterator[tuple[str, str, Figure]]":
         structure = structure_of_record(one.record, title)
         apart = "; ".join(distance.text(one.record.symbols) for distance in one.distances)
         pairs = drawn_pairs(one.distances)
-        yield f"{stem}-structure", f"structure of {title}; {apart} Angstrom", structure_picture(structure, pairs, title)
+        yield (
+            f"{stem}-structure",
+            f"structure of {title}; {apart} Angstrom",
+            structure_picture(structure, pairs, row.label),
+        )
         if one.charges is not None and one.charges.charges:
             schemes = ", ".join(one.charges.charges)
             drawn = charges_picture(structure, one.charges.charges, title=title)
             yield f"{stem}-charges", f"atomic charges of {title} by {schemes}", drawn
-    for name, record in report.alone.items():
-        yield (
-            f"host-{row_stem(0, name)[3:]}",
-            f"structure of {name}",
-            structure_picture(structure_of_record(record, name), (), name),
-        )
+    for number, host in enumerate(report.alone):
+        structure = structure_of_record(host.record, host.name)
+        stem = host_stem(number, host.name)
+        yield f"{stem}-structure", f"structure of {host.name}", structure_picture(structure, (), host.name)
+        if host.charges is not None and host.charges.charges:
+            schemes = ", ".join(host.charges.charges)
+            drawn = charges_picture(structure, host.charges.charges, title=host.name)
+            yield f"{stem}-charges", f"atomic charges of {host.name} by {schemes}", drawn
     yield from _surfaces(report)
 
 
@@ -90,7 +98,7 @@ def views_page(report: Report) -> str | None:
         if one.record is not None:
             title = f"{one.row.label}: {one.row.guest} on {one.row.host}, {one.row.site_label}"
             views.append(molecule_view(structure_of_record(one.record, title), None, drawn_pairs(one.distances), title))
-    views += [molecule_view(structure_of_record(record, name)) for name, record in report.alone.items()]
+    views += [molecule_view(structure_of_record(host.record, host.name)) for host in report.alone]
     drawn = [(entry, entry.mesh) for entry in report.surfaces if entry.mesh is not None]
     limits = common_limits([mesh for _, mesh in drawn]) if drawn else None
     for entry, mesh in drawn:
