@@ -255,3 +255,52 @@ def test_published_b3pw91_6_31gdp(name: str) -> None:
         ("variance_total", 1e-2),
     ):
         assert getattr(found, quantity) == pytest.approx(published[quantity], rel=tolerance), quantity
+
+
+def test_published_phenol() -> None:
+    """B3PW91/6-31G(d,p), Multiwfn's manual, section 4.12.1: all eight extrema within 0.2 kcal/mol, and the statistics.
+
+    The geometry of the publication is not given; this one is of B3P86/6-31+G(d,p). The exchange is fitted here.
+    """
+    from pyscf import dft, gto
+
+    atoms = [
+        ("O", (2.416, 0.4104, -0.4901)),
+        ("C", (1.0949, 0.1898, -0.2221)),
+        ("C", (0.2689, 1.3129, -0.1119)),
+        ("C", (-1.0873, 1.1456, 0.1607)),
+        ("C", (-1.6314, -0.1319, 0.3252)),
+        ("C", (-0.7991, -1.2464, 0.2134)),
+        ("C", (0.5618, -1.093, -0.0595)),
+        ("H", (2.8834, -0.4326, -0.5435)),
+        ("H", (0.7041, 2.3004, -0.2419)),
+        ("H", (-1.7246, 2.0235, 0.2454)),
+        ("H", (-2.6903, -0.2559, 0.5379)),
+        ("H", (-1.2064, -2.2475, 0.3385)),
+        ("H", (1.2069, -1.9676, -0.1458)),
+    ]
+    molecule = gto.M(atom=atoms, basis="6-31g(d,p)", cart=True, verbose=0)
+    mean_field = dft.RKS(molecule, xc="b3pw91").density_fit(auxbasis="def2-universal-jkfit")
+    mean_field.grids.level = 1
+    density = Density.of(molecule, occupied_orbitals(mean_field.run(conv_tol=1e-7)))
+    potential = FittedPotential(density)
+    found = surface_statistics(molecular_surface(density, potential=potential), density, potential)
+    highest, lowest = ([p.value_kcal_mol for p in points] for points in (found.maxima, found.minima))
+    assert highest == pytest.approx([53.8116, 14.2780, 12.4255, 12.1463, 9.9373], abs=0.2)
+    assert lowest == pytest.approx([-25.8534, -19.1128, -19.1124], abs=0.2)
+    assert [p.atom for p in found.maxima[:1] + found.minima[:1]] == [7, 0]
+    published = {
+        "area": (133.3095, 0.3),
+        "positive_area": (64.7123, 0.3),
+        "negative_area": (68.5972, 0.3),
+        "volume": (123.8395, 0.5),
+        "mean": (-0.1270, 0.05),
+        "mean_positive": (11.7815, 0.1),
+        "mean_negative": (-11.3610, 0.1),
+        "average_deviation": (11.5618, 0.1),
+        "variance_positive": (122.4664, 1.0),
+        "variance_negative": (40.8752, 1.0),
+        "balance": (0.18762, 0.003),
+    }
+    for quantity, (value, tolerance) in published.items():
+        assert getattr(found, quantity) == pytest.approx(value, abs=tolerance), quantity
