@@ -44,7 +44,8 @@ def density_of(mean_field: Any, orbitals: Guess) -> Any:
     mean_field
         At the geometry of the density.
     orbitals
-        As `occupied_orbitals` gives them.
+        As `occupied_orbitals` gives them. Where the history of DIIS is with them (see `diis_history`), the density has
+        it as ``history``: its SCF goes on.
     """
     from pyscf import lib
 
@@ -59,9 +60,11 @@ def density_of(mean_field: Any, orbitals: Guess) -> Any:
         coefficients.append(np.pad(orbital @ (vectors / np.sqrt(values)) @ vectors.T, ((0, 0), (0, empty))))
         occupations.append(np.pad(occupation, (0, empty)))
     density = [(c * n) @ c.T for c, n in zip(coefficients, occupations, strict=True)]
+    history = {name: array for name, array in orbitals.items() if name.startswith(("fock_", "error_"))}
+    more = {"history": history} if history else {}
     if len(spins) == 1:
-        return lib.tag_array(density[0], mo_coeff=coefficients[0], mo_occ=occupations[0])
-    return lib.tag_array(np.array(density), mo_coeff=np.array(coefficients), mo_occ=np.array(occupations))
+        return lib.tag_array(density[0], mo_coeff=coefficients[0], mo_occ=occupations[0], **more)
+    return lib.tag_array(np.array(density), mo_coeff=np.array(coefficients), mo_occ=np.array(occupations), **more)
 
 
 def orbitals_in_basis(orbitals: Guess, molecule_from: Any, molecule_to: Any) -> dict[str, FloatArray]:

@@ -16,6 +16,7 @@ from alkaflow.errors import AlkaflowError, CalculationError
 from alkaflow.structures import FloatArray
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.basis import load_basis
+from alkaflow.workflows.diis_history import continued_diis
 
 Watch = Callable[[dict[str, Any]], None]
 """Called after every cycle with PySCF's state: e_tot, last_hf_e, norm_gorb, mo_coeff, mo_occ."""
@@ -87,7 +88,8 @@ def converge(
     mean_field
         Holds the result afterwards, with no setting changed.
     density
-        To start from, shape=(n, n) or (2, n, n); without it the object's orbitals, or else its guess.
+        To start from, shape=(n, n) or (2, n, n); without it the object's orbitals, or else its guess. With an attribute
+        ``history`` (see `diis_history`) plain DIIS goes on from there.
     watch
         Called after every cycle; without it the object's own callback is. A smaller basis is not shown to it.
     rungs
@@ -248,8 +250,11 @@ def _diis(mean_field: Any, density: Any, log: _Log, cycles: int | None = None) -
     Where the cycles converge and PySCF's extra diagonalisation then moves away, as it does with a small gap, the
     orbitals of the last cycle are the result.
     """
-    limit = max(mean_field.max_cycle, cycles or 0)
-    reason = _scf(mean_field, density, log, log, max_cycle=limit)
+    settings: dict[str, Any] = {"max_cycle": max(mean_field.max_cycle, cycles or 0)}
+    history = getattr(density, "history", None)
+    if history is not None:  # PySCF's DIIS would leave out the first Fock matrix: that of a guess, but here of orbitals
+        settings |= {"diis": continued_diis(mean_field, history), "diis_start_cycle": 0}
+    reason = _scf(mean_field, density, log, log, **settings)
     if reason is not None and log.met:
         coefficients, occupations = log.last
         adopt_orbitals(mean_field, coefficients, occupations, log.energies[-1], log)

@@ -1,14 +1,15 @@
 """Orbitals of an SCF on the way, saved after its cycles, so that one that was killed goes on where it was.
 
 Only cycles are saved whose orbitals are in the object's own basis with whole occupations: an SCF can begin with them,
-whatever helped to find them. Saving takes at most about a twentieth of the time. Imported only by the process that
-computes.
+whatever helped to find them. What DIIS remembers is saved with them, so that the next cycle is the one that would have
+come. Saving takes at most about a twentieth of the time. Imported only by the process that computes.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ from alkaflow.structures import FloatArray
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.basis import basis_hash
 from alkaflow.workflows.checkpoint import Checkpoint, generations, load, save
+from alkaflow.workflows.diis_history import history_of, names_for, no_history
 from alkaflow.workflows.guess import filled_orbitals
 from alkaflow.workflows.stability import Stability
 
 SCF = "scf"
-"""Name of the checkpoint: ``coefficients_S`` and ``occupations_S`` as records hold them, ``positions`` [bohr]."""
+"""Name of the checkpoint: ``coefficients_S`` and ``occupations_S`` as records hold them, ``positions`` [bohr], and
+where plain DIIS was on its way ``fock_S`` and ``error_S``, its history."""
 
 PAUSE = 20.0
 """So many times as long as the last save took is waited until the next."""
@@ -56,7 +59,10 @@ class Situation:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where an SCF goes on: nothing at all, or occupied orbitals after so many cycles; notes on files of no use."""
+    """Where an SCF goes on: nothing at all, or occupied orbitals after so many cycles; notes on files of no use.
+
+    With the orbitals is the history of DIIS, which may be empty.
+    """
 
     orbitals: dict[str, FloatArray] | None = None
     cycles: int = 0
@@ -103,6 +109,7 @@ class ScfKeeper:
         if found is None:
             return Resumed(notes=notes)
         values, orbitals = found.values, {name: a for name, a in found.arrays.items() if name != "positions"}
+        orbitals = no_history(molecule, "coefficients_restricted" in orbitals) | orbitals
         self._cycles, self.situation = int(values["cycles"]), _situation(values["situation"])
         return Resumed(orbitals, self._cycles, self.situation, notes)
 
@@ -120,7 +127,7 @@ class ScfKeeper:
         """Note a cycle, and save it when it is time or this process was asked to stop; a `ladder.Keep`."""
         self._cycles += 1
         if self._clock() >= self._due or interrupt.requested():
-            self._save(state["mo_coeff"], state["mo_occ"], float(state["e_tot"]), corrections)
+            self._save(state["mo_coeff"], state["mo_occ"], float(state["e_tot"]), corrections, state)
 
     def save(self, mean_field: Any) -> None:
         """Save a converged object, whatever the time."""
@@ -131,12 +138,20 @@ class ScfKeeper:
         for path in generations(self._directory, SCF):
             path.unlink(missing_ok=True)
 
-    def _save(self, coefficients: Any, occupations: Any, energy: float, corrections: list[dict[str, Any]]) -> None:
+    def _save(
+        self,
+        coefficients: Any,
+        occupations: Any,
+        energy: float,
+        corrections: list[dict[str, Any]],
+        state: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         begin = self._clock()
         known = asdict(self.situation)
         known["corrections"] = known["corrections"] + corrections
         values = {"cycles": self._cycles, "energy_hartree": energy, "situation": known, **self._belongs}
         arrays = {"positions": self._positions, **filled_orbitals(_plain(coefficients), _plain(occupations))}
+        arrays |= history_of(state)
         save(self._directory, Checkpoint(self._fingerprint, values, arrays), SCF)
         end = self._clock()
         self._due = end + PAUSE * (end - begin)
@@ -183,7 +198,20 @@ def _unfit(checkpoint: Checkpoint, molecule: Any) -> str | None:
     origin = molecule.atom_coords()
     if positions.shape != origin.shape or np.abs(positions - origin).max() > _SAME:
         return _ELSEWHERE
-    return _unfit_orbitals(orbitals, molecule)
+    names = names_for("coefficients_restricted" in orbitals)
+    history = {name: orbitals.pop(name) for name in names if name in orbitals}
+    return _unfit_orbitals(orbitals, molecule) or _unfit_history(history, names, molecule.nao)
+
+
+def _unfit_history(history: dict[str, FloatArray], names: tuple[str, ...], functions: int) -> str | None:
+    """Why a history of DIIS is not one of so many functions, or None; there need not be any."""
+    if not history:
+        return None
+    vectors = min(len(np.atleast_1d(array)) for array in history.values())
+    shape = (vectors, functions * (functions + 1) // 2)
+    if set(history) != set(names) or any(array.shape != shape for array in history.values()):
+        return "what DIIS remembers is not of its orbitals"
+    return None
 
 
 def _unfit_orbitals(orbitals: dict[str, FloatArray], molecule: Any) -> str | None:

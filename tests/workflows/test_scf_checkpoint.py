@@ -26,6 +26,7 @@ from alkaflow.workflows import checkpoint as checkpoints
 from alkaflow.workflows import interrupt, scf_checkpoint
 from alkaflow.workflows.checkpoint import Checkpoint, fingerprint_of, generations, load, save
 from alkaflow.workflows.device import Cpu
+from alkaflow.workflows.diis_history import continued_diis, history_of
 from alkaflow.workflows.ladder import RUNGS, Rung, converge
 from alkaflow.workflows.progress import Progress, read_progress
 from alkaflow.workflows.pyscf_engine import ScfResult, build_mean_field, build_molecule, run_scf, set_grid
@@ -36,6 +37,7 @@ from alkaflow.workflows.task import MANIFEST_FILE, ORBITAL_FILE, RECORD_FILE, TA
 
 WATER = Structure(("O", "H", "H"), np.array([[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]]))
 ION = Structure(("Li", "H"), np.array([[0, 0, 0], [0, 0, 2.2]]), 1, 2)
+DOUBLET = Structure(("Li", "O", "H", "H"), np.array([[0, 0, 2.0], [0, 0, 0], [0, 0.76, -0.5], [0, -0.76, -0.5]]), 0, 2)
 FAR = Structure(("H", "H"), np.array([[0, 0, 0], [0, 0, 2.6]]))
 
 
@@ -82,6 +84,109 @@ def test_a_second_attempt_needs_fewer_cycles_for_the_same_energy(structure: Stru
     assert again.energy == pytest.approx(fresh.energy, abs=1e-8)
     assert again.warnings == fresh.warnings == []
     assert set(again.orbitals) == set(fresh.orbitals)
+
+
+class Traced(Mortal):
+    """Notes the energies."""
+
+    def __init__(self, directory: Path, cycles: int) -> None:
+        super().__init__(directory, cycles)
+        self.energies: list[float] = []
+
+    def __call__(self, state: dict[str, Any], corrections: list[dict[str, Any]]) -> None:
+        self.energies.append(float(state["e_tot"]))
+        super().__call__(state, corrections)
+
+
+@pytest.mark.parametrize("structure", [WATER, DOUBLET], ids=["restricted", "unrestricted"])
+def test_killed_in_its_first_cycles_it_makes_those_that_would_have_come(structure: Structure, tmp_path: Path) -> None:
+    """With DIIS anew, these two need up to two cycles more than a fresh SCF, and rise by a hartree on the way."""
+    whole = Traced(tmp_path, -1)
+    fresh = scf(tmp_path, structure, whole)
+    assert fresh.convergence.cycles > 5
+    for dies in range(1, 6):
+        whole.forget()
+        with pytest.raises(KilledError):
+            scf(tmp_path, structure, Mortal(tmp_path, dies))
+        rest = Traced(tmp_path, -1)
+        again = scf(tmp_path, structure, rest)
+        assert again.continued == dies
+        assert again.convergence.cycles == fresh.convergence.cycles - dies
+        assert rest.energies == pytest.approx(whole.energies[dies:], abs=1e-9)
+        assert again.energy == pytest.approx(fresh.energy, abs=1e-9)
+
+
+def test_killed_again_and_again_it_makes_those_that_would_have_come(tmp_path: Path) -> None:
+    """More often than DIIS has vectors, each time after one cycle."""
+    tight = {"energy_threshold": 1e-12, "gradient_threshold": 1e-8}
+    fresh = scf(tmp_path, DOUBLET, **tight)
+    assert fresh.convergence.cycles > 9
+    for attempt in range(fresh.convergence.cycles - 2):
+        with pytest.raises(KilledError):
+            scf(tmp_path, DOUBLET, Mortal(tmp_path, 1), **tight)
+        found = load(tmp_path, "mine", SCF).checkpoint
+        assert found is not None
+        assert found.arrays["fock_beta"].shape == (min(attempt, 8), 22 * 23 // 2)
+    again = scf(tmp_path, DOUBLET, ScfKeeper(tmp_path, "mine"), **tight)
+    assert again.convergence.cycles == 2
+    assert again.energy == pytest.approx(fresh.energy, abs=1e-9)
+
+
+def states_of(structure: Structure, cycles: int) -> tuple[Any, dict[str, Any]]:
+    """A mean field, and PySCF's state after so many cycles."""
+    mean_field = build_mean_field(build_molecule(structure, level(), 1000), level())
+    set_grid(mean_field, 1)
+    seen: list[dict[str, Any]] = []
+    mean_field.callback, mean_field.max_cycle = seen.append, cycles
+    mean_field.kernel()
+    return mean_field, seen[-1]
+
+
+@pytest.mark.parametrize("structure", [WATER, DOUBLET], ids=["restricted", "unrestricted"])
+def test_what_diis_remembers_does_not_depend_on_the_machine(structure: Structure) -> None:
+    """Eigenvectors of the overlap have signs and, where degenerate, directions of their own on each."""
+    mean_field, state = states_of(structure, 4)
+    history = history_of(state)
+    given = [mean_field.get_ovlp(), state["dm"], np.asarray(state["fock"]), mean_field, None, None]
+    wanted = state["mf_diis"].update(*given)
+    random = np.random.default_rng(1)
+    for _ in range(3):
+        turned, _ = np.linalg.qr(random.normal(size=(mean_field.mol.nao,) * 2))
+        own = type(mean_field).check_linear_dependency(mean_field, given[0]) @ turned
+        mean_field.check_linear_dependency = lambda *_, own=own: own
+        assert np.abs(continued_diis(mean_field, history).update(*given) - wanted).max() < 1e-9
+
+
+def test_of_a_large_molecule_only_the_newest_is_remembered() -> None:
+    mean_field, state = states_of(WATER, 5)
+    every = history_of(state)
+    assert {len(array) for array in every.values()} == {4}
+    mean_field.max_memory = 2.5 * 13**2 * 8 / 0.025 / 1e6
+    some = history_of(state)
+    assert {len(array) for array in some.values()} == {2}
+    assert all(np.array_equal(some[name], every[name][2:]) for name in every)
+    mean_field.max_memory = 0
+    assert {len(array) for array in history_of(state).values()} == {0}
+
+
+def test_what_diis_remembers_of_a_rung_is_not_kept(tmp_path: Path) -> None:
+    """The first rung damps and shifts levels: a plain SCF begins from its orbitals, not from its Fock matrices."""
+    for cycles, has in ((3, True), (5, False)):
+        with pytest.raises(KilledError):
+            scf(tmp_path, keeper=Mortal(tmp_path, cycles), max_cycles=3)
+        found = load(tmp_path, "mine", SCF).checkpoint
+        assert found is not None
+        assert ("fock_restricted" in found.arrays) == has
+        ScfKeeper(tmp_path, "mine").forget()
+
+
+def test_orbitals_without_what_diis_remembers_serve(left: tuple[Checkpoint, ScfResult], tmp_path: Path) -> None:
+    arrays = {name: a for name, a in left[0].arrays.items() if not name.startswith(("fock", "error"))}
+    save(tmp_path, replace(left[0], arrays=arrays), SCF)
+    again = scf(tmp_path, keeper=ScfKeeper(tmp_path, "mine"))
+    assert (again.continued, again.warnings) == (4, [])
+    assert again.convergence.cycles <= left[1].convergence.cycles
+    assert again.energy == pytest.approx(left[1].energy, abs=1e-8)
 
 
 def test_cycles_of_all_attempts_are_counted(tmp_path: Path) -> None:
@@ -314,6 +419,14 @@ REFUSED = {
     "no cycles": (without("values", "cycles"), "it is no checkpoint of an SCF"),
     "newer situation": (with_value("situation", {"stage": 0, "mood": "good"}), "it is no checkpoint of an SCF"),
     "odd stage": (with_value("situation", {"stage": "first"}), "it is no checkpoint of an SCF"),
+    "fewer errors": (changed(error_restricted=lambda a: a[1:]), "what DIIS remembers is not of its orbitals"),
+    "no errors": (without("arrays", "error_restricted"), "what DIIS remembers is not of its orbitals"),
+    "fewer of both": (
+        changed(error_restricted=lambda a: a[:, 1:], fock_restricted=lambda a: a[:, 1:]),
+        "what DIIS remembers is not of its orbitals",
+    ),
+    "no Fock matrices": (changed(fock_restricted=lambda a: a[0, 0]), "what DIIS remembers is not of its orbitals"),
+    "infinite error": (changed(error_restricted=poisoned), "it holds a number that is not finite"),
     "foreign": (lambda found: replace(found, fingerprint="theirs"), "it belongs to another calculation"),
 }
 
