@@ -68,7 +68,7 @@ def run_task(task: Task, directory: Path) -> Record:
     device = None
     interrupt.check()
     if isinstance(given.level, Xtb):
-        found = _run_xtb(structure, given, progress)
+        found = _run_xtb(structure, task, progress, directory)
     elif given.step == "frequencies":
         found = _run_frequencies(structure, task, progress, directory)
     elif given.step == "properties":
@@ -85,16 +85,19 @@ def run_task(task: Task, directory: Path) -> Record:
     return Record.model_validate(common | found | {"provenance": _provenance(task, seconds, continued, device)})
 
 
-def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str, Any]:
-    from alkaflow.workflows.xtb_engine import run_xtb
+def _run_xtb(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
+    from alkaflow.workflows.checkpoint import fingerprint_of
+    from alkaflow.workflows.xtb_engine import KeptGeometry, run_xtb
 
+    given = task.calculation
     if not isinstance(given.level, Xtb):
         raise TypeError(given.level)
     if given.step not in ("relax", "energy"):
         raise CalculationError("bad_input", f"{given.step} are computed at Kohn-Sham levels, not at {given.level}")
     relax = given.step == "relax"
     frozen = {atom for constraint in given.constraints or () for atom in constraint.atoms}
-    result = run_xtb(structure, given.level, relax, progress, frozen)
+    kept = KeptGeometry(task.checkpoints or directory, fingerprint_of(given))
+    result = run_xtb(structure, given.level, relax, progress, frozen, kept)
     return {
         "start_positions_angstrom": structure.positions.tolist() if relax else None,
         "positions_angstrom": result.positions.tolist(),
@@ -103,6 +106,7 @@ def _run_xtb(structure: Any, given: CalculationInput, progress: Any) -> dict[str
         "convergence": Convergence(
             cycles=result.steps, max_force=result.max_force, symmetry_operations=result.operations if relax else None
         ),
+        "continued": {"gradients": result.resumed},
     }
 
 

@@ -7,7 +7,7 @@ from alkaflow.errors import CalculationError
 from alkaflow.levels import Xtb
 from alkaflow.structures import Structure, build_complex, classify_guest, find_sites, hatcn, load_host
 from alkaflow.workflows.progress import Progress
-from alkaflow.workflows.xtb_engine import run_xtb
+from alkaflow.workflows.xtb_engine import KeptGeometry, run_xtb
 
 
 def test_water_relaxes_to_a_stationary_point(tmp_path: Path) -> None:
@@ -98,3 +98,20 @@ def test_symmetry_is_kept_where_frozen_atoms_have_it(tmp_path: Path) -> None:
     start = Structure(("O", "H", "H"), np.array([[0, 0, 0], [0, 0.9, -0.5], [0, -0.9, -0.5]]))
     held = [run_xtb(start, Xtb(), True, Progress(tmp_path), frozen).operations for frozen in ((), {0}, {1})]
     assert held == [4, 4, 2]
+
+
+def test_a_relaxation_goes_on_from_the_geometry_it_has_kept(tmp_path: Path) -> None:
+    """Stopped after six steps it takes fewer than anew, to the same minimum; another calculation does not take it."""
+    start = Structure(("O", "H", "H"), np.array([[0, 0, 0], [0, 0.85, -0.6], [0, -1.1, -0.3]]))
+    whole = run_xtb(start, Xtb(), True, Progress(tmp_path))
+    with pytest.raises(CalculationError, match="after 6 steps"):
+        run_xtb(start, Xtb(max_steps=6), True, Progress(tmp_path), kept=KeptGeometry(tmp_path, "mine", seconds=0.0))
+    other = run_xtb(start, Xtb(), True, Progress(tmp_path), kept=KeptGeometry(tmp_path, "other"))
+    assert (other.resumed, other.steps) == (0, whole.steps)
+    rest = run_xtb(start, Xtb(), True, Progress(tmp_path), kept=KeptGeometry(tmp_path, "mine"))
+    assert rest.resumed == 7  # the start and six steps
+    assert rest.energies[:7] == whole.energies[:7]
+    assert rest.energy == pytest.approx(whole.energy, abs=1e-6)
+    assert np.linalg.norm(rest.positions[0] - rest.positions[1]) == pytest.approx(
+        np.linalg.norm(whole.positions[0] - whole.positions[1]), abs=2e-3
+    )
