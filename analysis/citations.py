@@ -298,10 +298,10 @@ def bibtex(keys: Iterable[str], doi: str | None = None, title: str = "") -> str:
     entries = []
     if doi is not None:
         fields = {
-            "title": f"{{{_tex(title)}}}" if title else "{The published study}",
+            "title": f"{{The published study: {_tex(title)}}}" if title else "{The published study}",
             "howpublished": rf"\url{{https://doi.org/{doi}}}",
             "doi": doi,
-            "note": "fill in authors, title and journal from the DOI",
+            "note": "authors, title and journal are to be filled in from the DOI",
         }
         entries.append(_entry("misc", "study", fields))
     for key in dict.fromkeys(keys):

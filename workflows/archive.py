@@ -33,12 +33,12 @@ NAME = "archive.zip"
 METADATA, BUNDLE, FILES = "ro-crate-metadata.json", "bundle.json", "files"
 CRATE = "https://w3id.org/ro/crate/1.1"
 
-_LICENCE = "https://creativecommons.org/licenses/by/4.0/"
+_LICENCE = "#licence"
 _SHA = re.compile(r"[0-9a-f]{64}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*")
 _MOST_FILES = 100_000
 _MOST_BYTES = 8 << 30  # of all files of an archive together
-_MOST_JSON = 1 << 30  # of the bundle
+_LARGEST = 1 << 30  # of one of them, which is read whole
 _SAME_GEOMETRY = 1e-3  # Angstrom
 _SAME_ENERGY = 1e-4  # Hartree; parts of an energy add up to it
 _TYPES = {".json": "application/json", ".xyz": "chemical/x-xyz", ".csv": "text/csv", ".tex": "text/x-tex",
@@ -101,14 +101,20 @@ def _crate(bundle: Bundle, files: Mapping[str, bytes], warnings: Iterable[str]) 
     if study.doi:
         link = f"https://doi.org/{study.doi}"
         dataset["isBasedOn"] = {"@id": link}
-        paper = [{"@id": link, "@type": "ScholarlyArticle", "name": title, "identifier": link}]
+        name = f"the paper that the study is about: {title}"
+        paper = [{"@id": link, "@type": "ScholarlyArticle", "name": name, "identifier": link}]
     descriptor = {
         "@id": METADATA,
         "@type": "CreativeWork",
         "conformsTo": {"@id": CRATE},
         "about": {"@id": "./"},
     }
-    licence = {"@id": _LICENCE, "@type": "CreativeWork", "name": "Creative Commons Attribution 4.0 International"}
+    licence = {
+        "@id": _LICENCE,
+        "@type": "CreativeWork",
+        "name": "not stated",
+        "description": "Whoever made this archive has not stated a licence; state one here before publishing it.",
+    }
     entries = [_file(name, files[name]) for name in sorted(files)]
     return {
         "@context": [f"{CRATE}/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}],
@@ -299,8 +305,9 @@ def _check_names(archive: zipfile.ZipFile, path: Path) -> dict[str, int]:
         sizes[entry.filename] = entry.file_size
     if sum(sizes.values()) > _MOST_BYTES:
         raise BadInputError(f"{path} unpacks to {sum(sizes.values())} bytes, more than the {_MOST_BYTES} that are read")
-    if sizes.get(BUNDLE, 0) > _MOST_JSON:
-        raise BadInputError(f"{path}: {BUNDLE} has {sizes[BUNDLE]} bytes, more than the {_MOST_JSON} that are read")
+    largest = max(sizes, key=lambda name: sizes[name], default=None)
+    if largest is not None and sizes[largest] > _LARGEST:
+        raise BadInputError(f"{path}: {largest} has {sizes[largest]} bytes, more than the {_LARGEST} that are read")
     return sizes
 
 
@@ -351,7 +358,7 @@ def _notes(path: Path, metadata: bytes) -> dict[str, tuple[int, str]]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInputError(f"{path}: {METADATA} cannot be read: {type(error).__name__} {error}") from None
     for name, (size, sha) in notes.items():
-        if not _PLAIN_NAME.fullmatch(name) or not _SHA.fullmatch(sha) or not 0 <= size <= _MOST_BYTES:
+        if not _PLAIN_NAME.fullmatch(name) or not _SHA.fullmatch(sha) or not 0 <= size <= _LARGEST:
             raise BadInputError(f"{path}: {METADATA} says of {name!r} what cannot be")
     return notes
 

@@ -23,6 +23,7 @@ from alkaflow.analysis.report_blocks import row_stem
 from alkaflow.analysis.report_charges import ChargePanel, differ_in_sign
 from alkaflow.analysis.report_data import Report, state_lines
 from alkaflow.analysis.report_differences import differences
+from alkaflow.analysis.report_structures import anchor_distances, fragments_of
 from alkaflow.analysis.states import SpinState
 from alkaflow.errors import UnknownNameError
 from alkaflow.files import sha256_of
@@ -30,7 +31,7 @@ from alkaflow.levels import KohnSham
 from alkaflow.plans import Plan
 from alkaflow.records import Charges, FileReference, Record, Surface, SurfaceExtremum
 from alkaflow.structures import parse_xyz
-from alkaflow.workflows import Bundle, shipped_bundle
+from alkaflow.workflows import Bundle, load_study, make_plan, shipped_bundle
 
 NASTY = '</style><script>alert(1)</script> & "quoted" | `x` $_{^ \\end'
 
@@ -138,6 +139,41 @@ def test_distances_are_those_of_the_geometry(bundle: Bundle, report: Report) -> 
         if wanted == 2:  # the anchors are the two nearest atoms
             nearest = np.sort(np.linalg.norm(positions[:30] - positions[30], axis=1))[:2]
             assert sorted(d.angstrom for d in one.distances) == pytest.approx(nearest, abs=1e-12)
+
+
+def test_every_guest_of_several_has_its_distances(bundle: Bundle) -> None:
+    source = load_study("hatcn")
+    study = source.study.model_copy(update={"guests_per_complex": 2, "published": []})
+    plan = make_plan(study, "screen", source.folder, sites=["bay + bay"], guests=["Li"])
+    (row,) = plan.rows
+    given = plan.calculations[row.complex_leg.ids[0]]
+    assert given.positions is not None
+    record = bundle.records[0].model_copy(
+        update={"symbols": list(given.symbols), "positions_angstrom": list(given.positions)}
+    )
+    assert fragments_of(plan, row, 32) == {"HATCN": tuple(range(30)), "Li (1)": (30,), "Li (2)": (31,)}
+    found = anchor_distances(plan, row, record, row.site)
+    assert [distance.guest_atom for distance in found] == [30, 30, 31, 31]
+    assert len({distance.host_atom for distance in found}) == 4
+    assert [distance.angstrom for distance in found] == pytest.approx([found[0].angstrom] * 4, abs=1e-3)
+    away = [*given.positions[:31], (0.0, 0.0, 5.0)]
+    moved = record.model_copy(update={"positions_angstrom": away})
+    nearest = [one for one in anchor_distances(plan, row, moved, None) if one.guest_atom == 31]
+    assert len(nearest) == 3  # of the ring in the middle, as it is at no site
+    assert all(5.0 < one.angstrom < 5.4 for one in nearest)
+
+
+def test_hosts_without_rows_are_shown(bundle: Bundle) -> None:
+    plan = bundle.plan.model_copy(update={"rows": [], "alone": {"HATCN": bundle.plan.rows[0].host_leg}})
+    report = make_report(ReportSource(plan, bundle.by_id))
+    (host,) = report.alone
+    assert host.record.formula == "C18N12"
+    files = report_files(report)
+    page = files["index.html"].decode()
+    assert "Hosts alone" in page
+    assert "table.csv" not in files
+    assert {"pictures/host-01-HATCN-structure.png", "pictures/host-01-HATCN-charges.svg"} <= set(files)
+    assert Page(page).open == []
 
 
 # --- spin states -----------------------------------------------------------------------------------------------------

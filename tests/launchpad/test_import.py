@@ -269,6 +269,14 @@ def test_names_that_lead_out_are_refused(archive_bytes: bytes, tmp_path: Path, n
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip"]
 
 
+def test_what_unpacks_to_too_much_is_refused(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, said in (("_LARGEST", "more than the 5000"), ("_MOST_BYTES", "unpacks to"), ("_MOST_FILES", "files")):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"alkaflow.workflows.archive.{limit}", 5000 if limit != "_MOST_FILES" else 3)
+            with pytest.raises(BadInputError, match=said):
+                open_archive(archive)
+
+
 def test_links_are_refused(archive_bytes: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(archive_bytes)
