@@ -80,7 +80,7 @@ def _of_geometries(expected: KohnSham, records: Sequence[Record]) -> list[Differ
                 "symmetry",
                 "kept, as Gaussian does by default",
                 f"kept in {len(kept)} of {len(relaxed)} relaxations",
-                False,
+                False if len(kept) == len(relaxed) else None,
                 "a stationary point of that symmetry need not be a minimum",
             )
         )
