@@ -69,8 +69,19 @@ def meta_loewdin(density: Density) -> Populations:
             "meta-Loewdin charges with effective core potentials need spherical functions, and these are Cartesian; "
             "leave the scheme meta_loewdin out"
         )
-    reference = "SCF" if molecule.has_ecp() else "ANO"
+    reference = _free_atoms(molecule) if molecule.has_ecp() else "ANO"
     return _in_orthogonal(density, lo.orth_ao(molecule, "meta_lowdin", reference))
+
+
+def _free_atoms(molecule: Any) -> FloatArray:
+    """Orbitals of the free atoms, spherically averaged, in the basis of a molecule; of a ghost its functions."""
+    from pyscf.lo import orth
+
+    orbitals: FloatArray = orth.pre_orth_ao(molecule, "SCF")  # zero for ghosts, whose electrons would be lost
+    real = real_atoms(molecule)
+    ghosts = [function for function, atom in enumerate(_owners(molecule)) if atom not in real]
+    orbitals[ghosts, ghosts] = 1.0
+    return orbitals
 
 
 def iao(density: Density) -> Populations:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from alkaflow.analysis.density import Density
+from alkaflow.analysis.orbital_populations import meta_loewdin, mulliken
 from alkaflow.errors import BadInputError, CalculationError
 from alkaflow.levels import FUNCTIONALS, Grid, KohnSham
 from alkaflow.records import Charges, Convergence
@@ -309,7 +311,7 @@ def _describe(mean_field: Any, watch: "_Watch", reached: Situation, warnings: li
         s_squared=spin_square,
         homo_lumo_ev=_frontier(mean_field),
         dipole_debye=[float(x) / DEBYE_AU for x in mean_field.dip_moment(unit="AU", verbose=0)],
-        populations=_populations(mean_field, density),
+        populations=_populations(mean_field),
         convergence=Convergence(
             cycles=watch.cycles,
             energy_change=watch.energy_change,
@@ -382,19 +384,18 @@ def _frontier(mean_field: Any) -> dict[str, list[float | None]]:
     return result
 
 
-def _populations(mean_field: Any, density: Any) -> Charges:
-    """Mulliken and meta-Loewdin charges [e], and spin populations of an unrestricted solution."""
-    molecule, overlap = mean_field.mol, mean_field.get_ovlp()
-    mulliken = mean_field.mulliken_pop(dm=density, s=overlap, verbose=0)[1]
-    meta_loewdin = mean_field.mulliken_meta(dm=density, s=overlap, verbose=0)[1]
-    charges = {"mulliken": [float(q) for q in mulliken], "meta_loewdin": [float(q) for q in meta_loewdin]}
-    spins: dict[str, list[float]] = {}
-    if np.ndim(density) == 3:
-        difference = density[0] - density[1]
-        by_function = np.einsum("ij,ji->i", difference, overlap)
-        slices = molecule.aoslice_by_atom()
-        spins["mulliken"] = [float(by_function[first:last].sum()) for _, _, first, last in slices]
-    return Charges(charges=charges, spins=spins)
+def _populations(mean_field: Any) -> Charges:
+    """Mulliken and meta-Loewdin charges [e], and Mulliken's spin populations of an unrestricted solution.
+
+    No meta-Loewdin charges with core potentials and Cartesian functions, for which there are none.
+    """
+    molecule = mean_field.mol
+    density = Density.of(molecule, occupied_orbitals(mean_field))
+    found = {"mulliken": mulliken(density)}
+    if not (molecule.has_ecp() and molecule.cart):
+        found["meta_loewdin"] = meta_loewdin(density)
+    spins = {"mulliken": found["mulliken"].spins.tolist()} if np.ndim(mean_field.mo_occ) == 2 else {}
+    return Charges(charges={name: each.charges.tolist() for name, each in found.items()}, spins=spins)
 
 
 def _grid_electrons(mean_field: Any, density: Any) -> float:

@@ -209,6 +209,41 @@ def test_ghosts_are_functions_and_nothing_else(tmp_path: Path) -> None:
     assert sum(found.populations.charges["mulliken"]) == pytest.approx(0, abs=1e-8)
 
 
+HYDROGEN_IODIDE = Structure(("H", "I"), np.array([[0, 0, 0], [0, 0, 1.61]]))
+
+
+def test_charges_with_core_potentials(tmp_path: Path) -> None:
+    """Hydrogen iodide is hardly polar, with 28 electrons of the iodine in a potential as with all of them."""
+    inside = run_scf(HYDROGEN_IODIDE, level("b3lyp/def2-svp", grid=1), MEMORY, Progress(tmp_path))
+    every = run_scf(HYDROGEN_IODIDE, level("b3lyp/6-311g(d,p)+nofit", grid=1), MEMORY, Progress(tmp_path))
+    for name in ("mulliken", "meta_loewdin"):
+        charges = inside.populations.charges[name]
+        assert sum(charges) == pytest.approx(0.0, abs=1e-8)
+        assert abs(charges[1]) < 0.1
+    assert inside.populations.charges["meta_loewdin"] == pytest.approx(
+        every.populations.charges["meta_loewdin"], abs=0.1
+    )
+
+
+@pytest.mark.parametrize(("ghosts", "multiplicity"), [((2,), 1), ((0, 2), 2), ((1, 2), 2)])
+def test_charges_with_core_potentials_and_ghosts(ghosts: tuple[int, ...], multiplicity: int, tmp_path: Path) -> None:
+    """Every electron belongs to an atom or a ghost; where no core potential is left, to the usual reference."""
+    both = Structure(("H", "I", "I"), np.vstack([HYDROGEN_IODIDE.positions, [0, 0, -3.0]]))
+    found = run_scf(
+        both, level("b3lyp/def2-svp", grid=1), MEMORY, Progress(tmp_path), None, ghosts, 0, multiplicity
+    ).populations.charges
+    for charges in found.values():
+        assert sum(charges) == pytest.approx(0.0, abs=1e-8)
+    assert all(-0.002 < found["meta_loewdin"][k] < 0 for k in ghosts)
+
+
+def test_core_potentials_and_cartesian_functions_have_no_meta_loewdin_charges(tmp_path: Path) -> None:
+    found = run_scf(
+        HYDROGEN_IODIDE, level("b3lyp/def2-svp", grid=1, cartesian=True), MEMORY, Progress(tmp_path)
+    ).populations.charges
+    assert set(found) == {"mulliken"}
+
+
 @pytest.mark.parametrize("text", ["b3lyp/lanl2dz", "b3lyp/lanl2dz+nofit"])
 def test_core_potentials_have_their_gradients(text: str, tmp_path: Path) -> None:
     """On silver hydride, 19 + 1 electrons."""
