@@ -5,14 +5,18 @@ lines of ``environment`` are the user's own shell, run as that user, and the onl
 """
 
 import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.@+-]{0,127}$"
 _NAMES = r"^[A-Za-z0-9][A-Za-z0-9_.,@+-]{0,255}$"
 _WALLTIME = r"^\d{1,4}:[0-5]\d:[0-5]\d$"
+_SHOWN = 80  # characters of a value in a message
 _LEAST_BEFORE_SIGNAL = 30  # s; the rest of a job that begins to end as soon as it begins is of no use
 
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
@@ -112,6 +116,50 @@ class ClusterSettings(BaseModel):
             if self.gres is not None and not re.fullmatch(r"gpu:\d{1,3}", self.gres):
                 raise ValueError("on PBS gres can only be gpu:N")
         return self
+
+
+_WANTED = {
+    "scheduler": "slurm or pbs",
+    "partition": "the name of a partition (several with commas): letters, digits and _.@+-",
+    "account": "a name: letters, digits and _.@+-",
+    "qos": "a name: letters, digits and _.@+-",
+    "constraint": "features of a node, such as fast or [a|b]",
+    "gres": "resources, such as gpu:1 or gpu:a100:2",
+    "cores": "a whole number from 1 to 4096",
+    "memory_mb": "whole MB from 500 on, such as 16000",
+    "walltime": "HH:MM:SS, such as 12:00:00",
+    "signal_seconds": "whole seconds from 10 to 65535",
+    "environment": "a list of up to 50 shell lines",
+    "scratch": "a folder from / or from a variable, such as /tmp or $SLURM_TMPDIR",
+    "pack": "'auto' or a whole number",
+    "completion_log": "the path of a file",
+}
+
+
+def fault_in_words(error: Mapping[str, Any], wanted: Mapping[str, str] = MappingProxyType(_WANTED)) -> str:
+    """Say in words what is wrong with a value that pydantic refused, and what is wanted.
+
+    Parameters
+    ----------
+    error
+        One of those that a ``ValidationError`` has.
+    wanted
+        What each field wants, by its name.
+    """
+    name = next((str(part) for part in reversed(error["loc"]) if str(part) in wanted), "")
+    if error["type"] == "value_error":  # our own words
+        return str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(str(error["loc"][-1]), wanted, n=1)
+        return "there is no such field" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(wanted)}")
+    if error["type"] == "missing":
+        return f"it is missing; give {wanted[name]}" if name else "it is missing"
+    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "expected 'key: value' lines under it"
+    if not name:
+        return str(error["msg"])
+    given = repr(error.get("input"))
+    return f"{given if len(given) <= _SHOWN else given[:_SHOWN] + '...'} cannot be used; give {wanted[name]}"
 
 
 def seconds_of(walltime: str) -> int:

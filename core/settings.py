@@ -1,6 +1,7 @@
 """All settings: one YAML file (``~/.alkaflow.yaml``, or ``ALKAFLOW_CONFIG_FILE``) and ``ALKAFLOW_*`` variables."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,9 +11,10 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
-from alkaflow.cluster import ClusterSettings
+from alkaflow.cluster import ClusterSettings, fault_in_words
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.yaml import load_yaml
 
@@ -20,6 +22,25 @@ ENV_PREFIX = "ALKAFLOW_"
 CONFIG_FILE_VARIABLE = "ALKAFLOW_CONFIG_FILE"
 # Variables with our prefix that are not settings.
 _OTHER_VARIABLES = {CONFIG_FILE_VARIABLE, "ALKAFLOW_CI"}
+
+
+_WANTED = {
+    "data_dir": "the path of a folder",
+    "mongodb_uri": "a text that begins with mongodb:// or mongodb+srv://",
+    "database": "a name of up to 60 letters, digits, _ and -",
+    "mongod": "the path of a file",
+    "mongod_cache_gb": "a number of GB from 0.25 on",
+    "threads": "a whole number from 1 on",
+    "memory_mb": "whole MB from 500 on, such as 16000",
+    "scratch_dir": "the path of a folder",
+    "time_limit": "seconds above 0",
+    "device": "cpu or gpu",
+    "blas_kernel": "auto, keep or the name of a kernel, such as Haswell",
+    "lease_seconds": "seconds from 2 on",
+    "allow_unauthenticated_server": "true or false",
+    "cluster": "'key: value' lines",
+}
+_KIND = re.compile(r"[^A-Za-z0-9_]")  # pydantic names the kinds of a union between the names of fields
 
 
 def config_file() -> Path:
@@ -152,8 +173,25 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        variable = ENV_PREFIX + name.partition(".")[0].upper()
-        message = first["msg"].removeprefix("Value error, ")
-        raise BadInputError(f"setting {name!r} ({config_file()} or {variable}): {message}") from None
+        raise BadInputError(_refused(error.errors()[0])) from None
+    except SettingsError as error:  # a value of a variable that should be JSON
+        raise BadInputError(_unreadable(str(error))) from None
+
+
+def _refused(error: Any) -> str:
+    """What is wrong with a setting, in words; never with the connection string."""
+    known = [part for part in error["loc"] if not (isinstance(part, str) and _KIND.search(part))]
+    name = ".".join(str(part) for part in known)
+    field = name.partition(".")[0]
+    if field == "mongodb_uri":
+        message = f"give {_WANTED[field]}"
+    elif field == "cluster" and len(known) > 1:
+        message = fault_in_words({**error, "loc": tuple(known[1:])})
+    else:
+        message = fault_in_words({**error, "loc": tuple(known)}, _WANTED)
+    return f"setting {name!r} ({config_file()} or {ENV_PREFIX + field.upper()}): {message}"
+
+
+def _unreadable(said: str) -> str:
+    name = next((name for name in Settings.model_fields if f'"{name}"' in said), "cluster")
+    return f"setting {name!r} ({ENV_PREFIX + name.upper()}): expected 'key: value' lines, in the configuration file"

@@ -4,6 +4,7 @@ A calculation whose next gradient takes longer than a job has saves something in
 again in every job: that is no progress, and would go on for ever.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from alkaflow.workflows.checkpoint import RELAXATION, Checkpoint, fingerprint_of
 
 Marks = dict[str, dict[str, Any]]
 """How far each part of a calculation is, by the name of its checkpoint; plain data."""
+
+CHECKPOINTS = "checkpoints"
+"""The directory of a calculation, beside those of its attempts, that holds its checkpoints."""
 
 _ENOUGH_SECONDS = 600.0  # what brought nothing further after so long would not get anywhere in another job either
 _PART_OF_A_JOB = 0.5
@@ -48,6 +52,24 @@ def saved_marks(checkpoints: Path, calculation: CalculationInput) -> Marks:
     names = {path.name.removesuffix(".checkpoint").removesuffix(_PREVIOUS) for path in checkpoints.glob("*.checkpoint")}
     found = {name: load(checkpoints, fingerprint, name).checkpoint for name in sorted(names)}
     return {name: _mark(name, checkpoint) for name, checkpoint in found.items() if checkpoint is not None}
+
+
+def left_marks(claim: dict[str, Any] | None, calculation: CalculationInput) -> Marks:
+    """How far a calculation is by what a dead worker left on a disk that is seen from here; empty where it is not.
+
+    Parameters
+    ----------
+    claim
+        Of the worker; names where its attempts are.
+    calculation
+        That it computed.
+    """
+    root = (claim or {}).get("attempts_in")
+    if not root:
+        return {}
+    with suppress(OSError):
+        return saved_marks(Path(root) / calculation.id / CHECKPOINTS, calculation)
+    return {}
 
 
 def reported_marks(progress: dict[str, Any] | None) -> Marks:

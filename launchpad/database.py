@@ -1,6 +1,7 @@
 """The database: our collections, FireWorks' launchpad beside them, and files by hash."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,9 @@ from pymongo.errors import ConfigurationError, DuplicateKeyError, InvalidURI, Op
 from alkaflow.errors import MismatchError, ServiceError
 from alkaflow.launchpad import schema
 from alkaflow.launchpad.filestore import FileStore, checked_size
+from alkaflow.launchpad.full_disk import FREE_DISK_MB, FREE_IT
 from alkaflow.launchpad.mongod import EmbeddedMongod
-from alkaflow.launchpad.redaction import redact, remember_secrets, uri_fault
+from alkaflow.launchpad.redaction import cause_of, hosts_of, redact, remember_secrets, uri_fault
 from alkaflow.launchpad.schema import SCHEMA_VERSION
 from alkaflow.launchpad.security import AUTHENTICATION_FAILED, is_loopback, refuse_open_server
 from alkaflow.records import Record
@@ -160,7 +162,7 @@ def open_database(settings: Settings, start: bool = True, any_version: bool = Fa
             database.prepare()
         yield database
     except PyMongoError as error:
-        raise ServiceError(_trouble(error, settings)) from error
+        raise ServiceError(_trouble(error, settings, uri)) from error
     finally:
         if database is not None:
             database.close()
@@ -177,17 +179,23 @@ def _connected(uri: str, name: str) -> Database:
         raise ServiceError(f"mongodb_uri cannot be used: {uri_fault(error, uri)}") from None
 
 
-def _trouble(error: PyMongoError, settings: Settings) -> str:
+def _trouble(error: PyMongoError, settings: Settings, uri: str) -> str:
     """One sentence about an error of the driver, with the next step."""
-    where = "mongodb_uri" if settings.mongodb_uri else "the embedded mongod"
+    where = f"mongodb_uri, {hosts_of(uri)}" if settings.mongodb_uri else "the embedded mongod"
     if isinstance(error, OperationFailure) and error.code in {_UNAUTHORIZED, *AUTHENTICATION_FAILED}:
         return (
             f"the database ({where}) does not let us in: {redact(str(error.details and error.details['errmsg']))}; "
             "check user, password and authSource in mongodb_uri"
         )
+    cause, step = cause_of(error)
+    if not settings.mongodb_uri:
+        free = shutil.disk_usage(settings.data_dir).free / 1e6
+        step = f"its log: {EmbeddedMongod(settings).log}"
+        if free < FREE_DISK_MB:
+            step = f"{settings.data_dir} has {free:.0f} MB of disk left: {FREE_IT}; {step}"
     return (
-        f"the database ({where}) does not answer ({type(error).__name__}); run: alkaflow doctor; "
-        "what was computed is kept, and the same command goes on from there"
+        f"the database ({where}) does not answer: {redact(cause)}; {step}; what was computed is kept, and the same "
+        "command goes on from there"
     )
 
 

@@ -16,6 +16,7 @@ from alkaflow.errors import AlkaflowError, ServiceError
 from alkaflow.launchpad.database import open_database
 from alkaflow.launchpad.exposure import look_at_access, look_at_secrets
 from alkaflow.launchpad.findings import Finding, guarded
+from alkaflow.launchpad.full_disk import FREE_DISK_MB
 from alkaflow.launchpad.limits import usable_cores, usable_memory_mb
 from alkaflow.launchpad.mending import look_at_database
 from alkaflow.launchpad.mongod import EmbeddedMongod, find_mongod
@@ -115,7 +116,10 @@ def _threads(settings: Settings) -> Finding:
     cores, chosen = usable_cores(), settings.threads
     if chosen is not None and chosen > cores:
         return Finding("threads", "warning", f"threads: {chosen}, but only {cores} cores are usable", "lower 'threads'")
-    return Finding("threads", "ok", f"{chosen or cores} per calculation, {cores} cores usable ({cpu_model()})")
+    why = "as the setting threads says" if chosen else "all usable cores, as the setting threads is not given"
+    if variable := os.environ.get("OMP_NUM_THREADS"):
+        why += f"; OMP_NUM_THREADS={variable} is not looked at"
+    return Finding("threads", "ok", f"{chosen or cores} per calculation, {why}; {cores} cores usable ({cpu_model()})")
 
 
 def _blas(settings: Settings) -> Finding:
@@ -185,8 +189,12 @@ def _filesystem(path: Path) -> str:
 def _disk(settings: Settings) -> Finding:
     existing = next(p for p in (settings.data_dir, *settings.data_dir.parents) if p.exists())
     free = shutil.disk_usage(existing).free / 1e6
+    if free < FREE_DISK_MB:
+        advice = f"free space there: nothing is begun with less than {FREE_DISK_MB} MB"
+        return Finding("disk", "problem", f"{free:.0f} MB free at {existing}", advice)
     if free < _NEEDED_DISK_MB:
-        return Finding("disk", "warning", f"{free:.0f} MB free", f"make room: {_NEEDED_DISK_MB} MB are comfortable")
+        advice = f"make room: {_NEEDED_DISK_MB} MB are comfortable"
+        return Finding("disk", "warning", f"{free:.0f} MB free at {existing}", advice)
     return Finding("disk", "ok", f"{free:.0f} MB free")
 
 

@@ -2,7 +2,25 @@
 
 import time
 
+from alkaflow.errors import AlkaflowError
+
 _POLL_SECONDS = 0.1
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that claims are given back on the way out."""
+
+
+def in_words(error: BaseException, job: str | None = None) -> str:
+    """Say for people why a worker gave up what it computed, alone or as a job of a scheduler."""
+    if isinstance(error, KeyboardInterrupt):
+        return "the worker was told to stop by Ctrl-C (SIGINT)"
+    if isinstance(error, Terminated):
+        told = "the worker was told to stop by SIGTERM"
+        return f"{told}: its job {job} was cancelled, or its time was up" if job else told
+    if isinstance(error, AlkaflowError):
+        return f"the worker could not go on: {error}"
+    return f"the worker ended by a fault: {type(error).__name__}: {error}"
 
 
 class Drain:

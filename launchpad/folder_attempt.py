@@ -1,5 +1,6 @@
 """One try at a calculation of a job folder, and the word that it leaves."""
 
+import json
 import shutil
 import socket
 import time
@@ -11,17 +12,17 @@ from typing import Any, Literal
 
 from alkaflow.calculations import Position
 from alkaflow.errors import CalculationError, ServiceError
-from alkaflow.files import private_directory
-from alkaflow.launchpad.advance import enough_seconds, moved_on, saved_marks
-from alkaflow.launchpad.drain import Drain
-from alkaflow.launchpad.folder_files import Item, Try
+from alkaflow.files import private_directory, write_atomically
+from alkaflow.launchpad.advance import CHECKPOINTS, Marks, enough_seconds, moved_on, saved_marks
+from alkaflow.launchpad.drain import Drain, in_words
+from alkaflow.launchpad.folder_files import Item, Try, read_plain
 from alkaflow.launchpad.folder_sync import has_failed
 from alkaflow.launchpad.folders import JobFolder, attempt_of
+from alkaflow.launchpad.full_disk import what_to_do
 from alkaflow.launchpad.limits import current_job, time_limit
 from alkaflow.launchpad.outbox import DamagedError, Entry
 from alkaflow.launchpad.queue import Claim
 from alkaflow.launchpad.supervisor import (
-    CHECKPOINTS,
     SCRATCH,
     ClaimLostError,
     DiedError,
@@ -34,6 +35,7 @@ from alkaflow.records import Record
 from alkaflow.settings import Settings
 from alkaflow.workflows.task import GUESS_FILE, ORBITAL_FILE
 
+REACHED_FILE = "reached.json"
 Kind = Literal["done", "failed", "died", "stopped"]
 
 
@@ -105,7 +107,17 @@ class Attempts:
         for directory in self._folder.attempt_directories(name):
             if directory.name not in known:
                 killed = "the process that supervised it was killed, or its node"
-                self._folder.note(self._try(name, directory, "died", "worker_lost", killed))
+                lost = self._try(name, directory, "died", "worker_lost", killed)
+                self._folder.note(lost.model_copy(update={"further": self._moved_since(name)}))
+
+    def _moved_since(self, name: str) -> bool:
+        """Whether a calculation is further than when its last try began."""
+        with suppress(DamagedError, ValueError):
+            self._refuse_links(name)
+            before = json.loads(read_plain(self._folder.path, f"attempts/{name}/{REACHED_FILE}"))
+            now = saved_marks(checkpoints_of(self._settings, name), self._folder.input(name))
+            return isinstance(before, dict) and moved_on(before, now)
+        return False
 
     def failure(self, name: str) -> str | None:
         """How a calculation failed for good; None for one that may be tried again."""
@@ -128,6 +140,7 @@ class Attempts:
         claim, directory = self._claim(item)
         checkpoints = checkpoints_of(self._settings, item.id)
         before = saved_marks(checkpoints, claim.calculation)
+        self._note_reached(item.id, before)
         self._tell(Event("started", item.id, item.title))
 
         def show(progress: dict[str, Any] | None, seconds: float) -> None:
@@ -136,7 +149,8 @@ class Attempts:
         try:
             entry = supervisor.compute(claim, directory, Pulse(self._gone), show)
         except DiedError as error:
-            return self._ended(item, directory, "died", error.outcome, str(error), error.peak_memory_mb)
+            further = moved_on(before, saved_marks(checkpoints, claim.calculation))
+            return self._ended(item, directory, "died", error.outcome, str(error), error.peak_memory_mb, further)
         except CalculationError as error:
             return self._ended(item, directory, "failed", error.outcome, str(error))
         except GivenBackError as error:
@@ -148,7 +162,7 @@ class Attempts:
             return self._ended(item, directory, "stopped", "interrupted", "the process that supervised it had to go")
         except BaseException as error:
             with suppress(OSError):
-                self._ended(item, directory, "stopped", "interrupted", f"{type(error).__name__}: {error}")
+                self._ended(item, directory, "stopped", "interrupted", in_words(error, current_job()))
             raise
         self._finish(item, entry, time.monotonic() - begin)
         return True
@@ -167,10 +181,23 @@ class Attempts:
         attempt = self._folder.next_attempt(item.id, tries)
         token = self._folder.contents.id
         claim = Claim(item.id, token, attempt, given, positions, item.title, None, self._folder.deaths(item.id, tries))
-        root = self._folder.path / "attempts" / item.id
+        return claim, self._refuse_links(item.id) / f"{attempt:03d}-{token[:8]}"
+
+    def _refuse_links(self, name: str) -> Path:
+        """Return where the attempts at a calculation are; DamagedError where a link leads elsewhere."""
+        root = self._folder.path / "attempts" / name
         if root.is_symlink() or (root / CHECKPOINTS).is_symlink():
             raise DamagedError(f"{root} is a link, which is not followed")
-        return claim, root / f"{attempt:03d}-{token[:8]}"
+        return root
+
+    def _note_reached(self, name: str, marks: Marks) -> None:
+        """Write down how far a calculation is, for whoever finds that its try was killed."""
+        root = self._folder.path / "attempts" / name
+        try:
+            private_directory(root)
+            write_atomically(root / REACHED_FILE, json.dumps(marks).encode())
+        except OSError as error:
+            raise ServiceError(f"cannot write to {root}: {error.strerror}{what_to_do(error)}") from None
 
     def _ended(
         self,

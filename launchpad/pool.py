@@ -32,7 +32,7 @@ def share_out(cores: Sequence[int], parts: int) -> list[list[int]]:
     return [list(cores[begin:end]) for begin, end in pairwise(ends)]
 
 
-def run_pool(settings: Settings, parts: int, stay: float, drain: Drain) -> int:
+def run_pool(settings: Settings, parts: int, stay: float, drain: Drain, ended: int = 0) -> int:
     """Run workers side by side until all have ended; returns the largest exit code that is no failed calculation's.
 
     SIGUSR1 and SIGTERM are passed on to them.
@@ -47,6 +47,8 @@ def run_pool(settings: Settings, parts: int, stay: float, drain: Drain) -> int:
         Of each [s].
     drain
         Set by the handler of SIGUSR1.
+    ended
+        How many calculations had ended before; all workers count from there.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def run_pool(settings: Settings, parts: int, stay: float, drain: Drain) -> int:
     told = False
     try:
         for share in shares:
-            workers.append(_start(memory, share, stay))
+            workers.append(_start(memory, share, stay, ended))
             os.sched_setaffinity(workers[-1].pid, share)
         while any(worker.poll() is None for worker in workers):
             if drain.is_set() and not told:
@@ -76,9 +78,10 @@ def run_pool(settings: Settings, parts: int, stay: float, drain: Drain) -> int:
     return max((abs(worker.returncode) for worker in workers if worker.returncode not in (0, 1)), default=0)
 
 
-def _start(memory_mb: int, cores: Sequence[int], stay: float) -> "subprocess.Popen[bytes]":
+def _start(memory_mb: int, cores: Sequence[int], stay: float, ended: int) -> "subprocess.Popen[bytes]":
     environment = os.environ | {f"{ENV_PREFIX}THREADS": str(len(cores)), f"{ENV_PREFIX}MEMORY_MB": str(memory_mb)}
     command = [sys.executable, "-P", "-m", "alkaflow.launchpad.cli", "worker", "--stay", str(stay)]
+    command += ["--part-of-pool", str(ended)]
     return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
 

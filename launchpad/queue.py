@@ -8,14 +8,15 @@ state is a cache which `repair` rewrites from ours, never the reverse.
 import uuid
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from pymongo import ReturnDocument
 
 from alkaflow.calculations import CalculationInput, Position
 from alkaflow.errors import MismatchError
-from alkaflow.launchpad.advance import Marks, moved_on, reported_marks
+from alkaflow.launchpad.advance import Marks, moved_on
 from alkaflow.launchpad.batches import pieces
 from alkaflow.launchpad.books import Books, Entry
 from alkaflow.launchpad.database import Database, Document
@@ -53,25 +54,33 @@ class Claim:
 
 @dataclass(frozen=True)
 class Submission:
-    """What a submission changed: ids that are new, done already, queued already, and failed ones to be tried again."""
+    """What a submission changed: ids that are new, done already, queued already, and ended ones to be tried again.
+
+    Of those that are tried again, ``cancelled`` were cancelled, and the others failed; of those that were queued,
+    ``paused`` begin only when they are resumed.
+    """
 
     new: list[str]
     done: list[str]
     queued: list[str]
     again: list[str]
+    cancelled: list[str] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who claims where that is not this process: the token of all its claims, its document as an owner, its job."""
+    """Who claims: the token of the claim, its document as an owner, its job, and where its attempts are on disk."""
 
     token: str
     owner: Document
     job: str | None
+    attempts_in: Path | None = None
 
     def claim(self, expires: Document) -> Document:
         """The claim on a calculation, for an update pipeline."""
-        return {
+        place = {} if self.attempts_in is None else {"attempts_in": {"$literal": str(self.attempts_in)}}
+        return place | {
             "token": self.token,
             "owner": {"$literal": self.owner},
             "job": {"$literal": self.job},
@@ -92,12 +101,21 @@ class Queue:
         For how long a claim is good unless it is renewed [s].
     holder
         Whose claims are made; this process's by default.
+    attempts_in
+        Where this process computes what it claims, for whoever finds it dead.
     """
 
-    def __init__(self, database: Database, lease_seconds: float = 120.0, holder: Holder | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        lease_seconds: float = 120.0,
+        holder: Holder | None = None,
+        attempts_in: Path | None = None,
+    ) -> None:
         self._db = database
         self._lease = lease_seconds
         self._holder = holder
+        self._attempts_in = attempts_in
         self._books = Books(database)
         self._settling = Settling(database, self._books)
         self._submissions = Submissions(database, self._books, self._settling)
@@ -135,7 +153,9 @@ class Queue:
                 self.free(calculation)
         done = [i for i in ids if states.get(i) == "COMPLETED"]
         queued = [i for i in ids if i in states and i not in again and i not in done]
-        return Submission(new, done, queued, again)
+        cancelled = [i for i in again if states[i] == "DEFUSED"]
+        paused = [i for i in queued if states[i] == "PAUSED"]
+        return Submission(new, done, queued, again, cancelled, paused)
 
     # --- claiming ---------------------------------------------------------------------------------------------------
 
@@ -204,7 +224,7 @@ class Queue:
         if seconds_left is not None:
             query["$or"] = [{"cost": None}, {"cost.seconds": {"$lte": seconds_left}}]
         token = uuid.uuid4().hex
-        this = Holder(token, Owner.this_process().model_dump(), current_job())
+        this = Holder(token, Owner.this_process().model_dump(), current_job(), self._attempts_in)
         claim = (self._holder or this).claim(self._expiry())
         fields = {"state": "RUNNING", "claim": claim, "progress": None, "attempts": {"$add": ["$attempts", 1]}}
         keep(token)
@@ -284,7 +304,14 @@ class Queue:
         return True
 
     def fail(
-        self, claim: Claim, outcome: str, message: str, directory: str, died: bool = False, **details: Any
+        self,
+        claim: Claim,
+        outcome: str,
+        message: str,
+        directory: str,
+        died: bool = False,
+        reached: Marks | None = None,
+        **details: Any,
     ) -> str | None:
         """End a claim without a record; returns the state that follows, or None when the claim was lost.
 
@@ -299,6 +326,8 @@ class Queue:
         died
             Whether the process died; then it is tried again, though not for ever. One that ended by itself would end
             so again.
+        reached
+            How far it is now, of one that died.
         **details
             For the log of the attempt: peak_memory_mb.
         """
@@ -306,7 +335,8 @@ class Queue:
         if document is None:
             return None
         if died:
-            return self._settling.end_try(_mine(claim), document, outcome, message, {}, directory=directory, **details)
+            details |= {"directory": directory}
+            return self._settling.end_try(_mine(claim), document, outcome, message, reached, **details)
         failure = failure_of(outcome, message, claim.attempt, directory)
         if not self._settling.settle(_mine(claim), "FIZZLED", failure=failure):
             return None
@@ -351,7 +381,7 @@ class Queue:
         freed = []
         for document in self._db.calculations.find({"claim.job": job}, {"input": 0}):
             query = {"_id": document["_id"], "claim.token": document["claim"]["token"]}
-            reached = reported_marks(document["progress"])
+            reached = self._settling.left_by(document, outcome)
             if self._settling.end_try(query, document, outcome, reason, reached) is None:
                 continue
             freed.append(document["_id"])

@@ -56,6 +56,63 @@ def uri_fault(error: Exception, uri: str) -> str:
     return said
 
 
+def hosts_of(uri: str) -> str:
+    """Hosts and ports of a connection string, and nothing else of it."""
+    place = uri.partition("://")[2].partition("?")[0].rpartition("@")[2].partition("/")[0]
+    hosts = [host for host in unquote(place).split(",") if host]
+    if uri.startswith("mongodb+srv://"):
+        return ", ".join(hosts)
+    return ", ".join(host if host.startswith("/") or _PORT.search(host) else f"{host}:27017" for host in hosts)
+
+
+def cause_of(error: Exception) -> tuple[str, str]:
+    """Why a server cannot be used, in words, and what to do.
+
+    Parameters
+    ----------
+    error
+        Of the driver, which tells the cause only in its text.
+    """
+    said = _TAIL.split(redact(str(error)))[0].strip()
+    for pattern, cause, step in _CAUSES:
+        if pattern.search(said):
+            return cause, step
+    return said[:200] or type(error).__name__, "check that the server runs, and mongodb_uri"
+
+
+_PORT = re.compile(r":\d+$")
+_TAIL = re.compile(r" \(configured timeouts|, Timeout: |, Topology Description")
+_CAUSES = [
+    (re.compile(pattern, re.IGNORECASE), cause, step)
+    for pattern, cause, step in (
+        ("connection refused", "the connection was refused", "check that the server runs, and the port in mongodb_uri"),
+        (
+            "name or service not known|nodename nor servname|name resolution|getaddrinfo|no address associated",
+            "there is no host of that name",
+            "check the name in mongodb_uri",
+        ),
+        (
+            "certificate|ssl|tls",
+            "TLS was not agreed on",
+            "check tls, tlsCAFile and tlsCertificateKeyFile in mongodb_uri, and whether the server uses TLS at all",
+        ),
+        (
+            "no route to host|network is unreachable|host is down",
+            "its network cannot be reached from here",
+            "check the name in mongodb_uri and the network",
+        ),
+        (
+            "connection closed|connection reset|broken pipe",
+            "the connection was closed by the server",
+            "check whether it asks for TLS (tls=true in mongodb_uri), and its log",
+        ),
+        ("no replica set members|replica set", "no member of the replica set can be used",
+         "check replicaSet in mongodb_uri, and the members"),
+        ("timed out|time out", "there was no answer in time", "check the host in mongodb_uri, and firewalls before it"),
+    )
+]  # fmt: skip
+
+
 class RedactingFilter(logging.Filter):
     """Takes credentials out of what is logged, arguments and traceback included."""
 

@@ -34,8 +34,11 @@ class Repair:
             query["claim.expires"] = document["claim"]["expires"]  # no sign of life since it was looked at
             if document["state"] != "RUNNING":  # its books were being rewritten
                 self._db.calculations.update_one(query, {"$set": {"claim": None, "behind": True}})
-            elif self._settling.end_try(query, document, *_how_lost(document)) is not None:
-                freed.append(document["_id"])
+            else:
+                outcome, message = _how_lost(document)
+                reached = self._settling.left_by(document, outcome)
+                if self._settling.end_try(query, document, outcome, message, reached) is not None:
+                    freed.append(document["_id"])
         return freed
 
     def _claimed_by_the_dead(self) -> list[Document]:

@@ -1,15 +1,103 @@
 """Looking at what the database holds: the queue, one calculation, the rows of studies. For many see `query`."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any
 
 from alkaflow.errors import BadInputError, UnknownNameError
 from alkaflow.launchpad.database import Database, Document
-from alkaflow.launchpad.owner import owner_of
+from alkaflow.launchpad.owner import folder_of, owner_of
 from alkaflow.records import Record
 
 _MOST_FAILED = 100
+_MOST_NAMED = 5
+_MOST_COMPARED = 1000
+_ID = {"_id": 1}
+
+
+class UnknownCalculationError(UnknownNameError):
+    """An id that nobody knows; in a large database the known ones are too many to be listed."""
+
+    def __init__(self, calculation: str, near: Sequence[str]) -> None:
+        advice = f"did you mean {' or '.join(near)}? " if near else ""
+        BadInputError.__init__(
+            self, f"unknown calculation {calculation!r}; {advice}'alkaflow results list' shows all of them"
+        )
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many calculations have ended, and how many are still to do."""
+
+    ended: int
+    left: int
+
+
+def tally(database: Database, ids: Collection[str] | None = None) -> Tally:
+    """Count what has a result or failed, and what waits or runs: of some ids, or of all."""
+    wanted: Document = {} if ids is None else {"_id": {"$in": list(ids)}}
+    states = {"ended": ["COMPLETED"], "left": ["READY", "WAITING", "RUNNING"]}
+    if ids is None:
+        states["ended"].append("FIZZLED")
+    counts = {
+        key: database.calculations.count_documents(wanted | {"state": {"$in": some}}) for key, some in states.items()
+    }
+    return Tally(**counts)
+
+
+@dataclass(frozen=True)
+class Paused:
+    """How many calculations are paused, and what resumes them: names of studies, else ids."""
+
+    number: int
+    names: list[str]
+
+    @property
+    def command(self) -> str:
+        """The next step."""
+        return "alkaflow resume " + " ".join(self.names)
+
+
+def paused(database: Database, ids: Collection[str] | None = None) -> Paused:
+    """What is paused, of some ids or of all."""
+    query: Document = {"state": "PAUSED"} | ({} if ids is None else {"_id": {"$in": list(ids)}})
+    number = database.calculations.count_documents(query)
+    names = sorted(name for name in database.calculations.distinct("studies", query) if name) if number else []
+    alone = database.calculations.find(query | {"studies": {"$in": [None, []]}}, {"_id": 1}).limit(_MOST_NAMED)
+    return Paused(number, [*names, *(d["_id"][:8] for d in alone)] if number else [])
+
+
+@dataclass(frozen=True)
+class Left:
+    """Why calculations are left when a worker ends: numbers of them."""
+
+    running: int
+    in_folders: int
+    ready: int
+    blocked: int
+    waiting: int
+
+
+def left_over(database: Database) -> Left:
+    """Count what is neither done nor ended, by the reason.
+
+    ``blocked`` waits for one that failed, was cancelled or is paused; ``waiting`` for one that is still to come.
+    """
+    folder = {"claim.job": {"$regex": "^folder:"}}
+    states = ["READY", "WAITING", "RUNNING"]
+    in_folders = database.calculations.count_documents({"state": {"$in": states}} | folder)
+    running = database.calculations.count_documents({"state": "RUNNING", "claim.job": {"$not": {"$regex": "^folder:"}}})
+    ready = database.calculations.count_documents({"state": "READY", "claim": None})
+    stopped: set[str] = set()
+    front = [d["_id"] for d in database.calculations.find({"state": {"$in": ["FIZZLED", "DEFUSED", "PAUSED"]}}, _ID)]
+    while front:
+        below = {"parent": {"$in": front}, "state": "WAITING", "claim": None}
+        front = [d["_id"] for d in database.calculations.find(below, {"_id": 1}) if d["_id"] not in stopped]
+        stopped.update(front)
+    waiting = database.calculations.count_documents({"state": "WAITING", "claim": None}) - len(stopped)
+    return Left(running, in_folders, ready, len(stopped), max(0, waiting))
 
 
 @dataclass(frozen=True)
@@ -54,6 +142,8 @@ def _running(document: Document) -> dict[str, Any]:
         "host": owner.host if owner else None,
         "pid": owner.pid if owner else None,
         "alive": owner.is_alive() if owner else False,
+        "folder": folder_of(claim),
+        "until": claim["expires"].isoformat() if claim and folder_of(claim) else None,
     }
 
 
@@ -82,10 +172,13 @@ def find_calculation(database: Database, calculation: str) -> Document:
         return exact
     matches: list[Document] = []
     if calculation and set(calculation) <= set("0123456789abcdef"):
-        matches = list(database.calculations.find({"_id": {"$gte": calculation, "$lt": calculation + "g"}}).limit(5))
+        begins_so = {"_id": {"$gte": calculation, "$lt": calculation + "g"}}
+        matches = list(database.calculations.find(begins_so).limit(_MOST_NAMED + 1))
     if len(matches) > 1:
-        raise BadInputError(f"{calculation!r} fits several calculations: {', '.join(d['_id'] for d in matches)}")
+        more = ", ..." if len(matches) > _MOST_NAMED else ""
+        named = ", ".join(d["_id"][: len(calculation) + 6] for d in matches[:_MOST_NAMED])
+        raise BadInputError(f"{calculation!r} fits several calculations: {named}{more}; give more digits of one")
     if not matches:
-        known = (d["_id"] for d in database.calculations.find({}, {"_id": 1}).limit(1000))
-        raise UnknownNameError("calculation", calculation, known, hint="(alkaflow results list shows all)")
+        known = [d["_id"] for d in database.calculations.find({}, {"_id": 1}).limit(_MOST_COMPARED)]
+        raise UnknownCalculationError(calculation, get_close_matches(calculation, known, n=3, cutoff=0.8))
     return matches[0]

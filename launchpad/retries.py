@@ -17,26 +17,34 @@ _FAILURES: dict[str, Outcome] = {
 TOO_SLOW = "give it a longer walltime, more cores or a smaller basis"
 """What helps a calculation of which one step needs longer than a job has."""
 
-_WITHOUT_PROGRESS = frozenset({"walltime", "out_of_time", "unknown to the scheduler"})
-_OF_THE_CALCULATION = frozenset({"engine_crashed", "out_of_memory", "disk_full", "worker_lost", "failed"})
+_WITHOUT_PROGRESS = frozenset({"walltime", "out_of_time", "unknown to the scheduler", "worker_lost"})
+_OF_THE_CALCULATION = frozenset({"engine_crashed", "out_of_memory", "disk_full", "failed"})
 
 
-def counts_as_death(outcome: str, moved_on: bool) -> bool:
-    """Whether the end of a try speaks against the calculation itself.
+def deaths_after(deaths: Sequence[str], outcome: str, moved_on: bool) -> list[str]:
+    """Deaths that count after another try without a result.
+
+    One that died where those before it had died counts. One that got further does not, and forgives what was lost
+    before for lack of time, or with its worker; of those for lack of memory one is kept, as less is planned with then.
 
     Parameters
     ----------
+    deaths
+        That counted so far.
     outcome
         How the try ended. What happens to nodes and jobs (failure, preemption, cancellation) does not count.
     moved_on
-        Whether the try got further than those before it; out of time without that counts, as it would go on for ever.
+        Whether the calculation was further after it than ever before.
     """
-    return outcome in _OF_THE_CALCULATION or (outcome in _WITHOUT_PROGRESS and not moved_on)
+    if not moved_on:
+        return [*deaths, outcome] if outcome in _OF_THE_CALCULATION | _WITHOUT_PROGRESS else list(deaths)
+    left = [death for death in deaths if death not in _WITHOUT_PROGRESS]
+    return [*left, outcome] if outcome == "out_of_memory" and outcome not in left else left
 
 
-def still_counting(deaths: Sequence[str]) -> list[str]:
-    """Deaths that count after a try that brought the calculation further: not those for lack of time."""
-    return [death for death in deaths if death not in _WITHOUT_PROGRESS]
+def trusts_reports(outcome: str) -> bool:
+    """Whether a report, where no checkpoint can be seen, shows that a try got further: not where it crashed itself."""
+    return outcome not in _OF_THE_CALCULATION | {"worker_lost"}
 
 
 def may_try_again(deaths: Sequence[str]) -> bool:

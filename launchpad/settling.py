@@ -14,12 +14,13 @@ from typing import Any
 from pymongo import WriteConcern
 from pymongo.errors import PyMongoError
 
-from alkaflow.launchpad.advance import Marks, moved_on
+from alkaflow.calculations import CalculationInput
+from alkaflow.launchpad.advance import Marks, left_marks, moved_on, reported_marks
 from alkaflow.launchpad.batches import pieces
 from alkaflow.launchpad.books import Books
 from alkaflow.launchpad.database import SCHEMA_VERSION, Database, Document
 from alkaflow.launchpad.owner import Owner, drop, keep
-from alkaflow.launchpad.retries import TOO_SLOW, counts_as_death, failure_outcome, may_try_again, still_counting
+from alkaflow.launchpad.retries import TOO_SLOW, deaths_after, failure_outcome, may_try_again, trusts_reports
 
 _HOLD_SECONDS = 60.0
 _IDLE = frozenset({"WAITING", "READY", "PAUSED", "DEFUSED"})
@@ -99,22 +100,21 @@ class Settling:
         outcome, message
             Of the try.
         reached
-            How far the calculation is now. Further than ever, what ran out of time before does not count any more;
-            no further, and having run out of time counts as a death. None where nobody has looked.
+            How far the calculation is now: further than ever, and the death does not count, see `deaths_after`.
+            None where nobody has looked.
         **details
             For its log.
         """
         if self._db.has_record(document["_id"]):  # it ended well, and only the news of it was cut short
             return "COMPLETED" if self.finish(query, behind=True) else None
         before, deaths = document.get("reached") or {}, list(document["deaths"])
-        further = reached is None or moved_on(before, reached)
-        died = counts_as_death(outcome, further)
-        if died:
-            deaths.append(outcome)
-        fields: Document = {"deaths": deaths}
-        if reached and further:
-            fields = {"deaths": deaths if died else still_counting(deaths), "reached": before | reached}
+        further = moved_on(before, reached or {})
+        deaths_now = deaths_after(deaths, outcome, further)
+        fields: Document = {"deaths": deaths_now}
+        if further:
+            fields["reached"] = before | (reached or {})
         state = self.idle_state(document["_id"])
+        died, deaths = len(deaths_now) > len(deaths), deaths_now
         if died and not may_try_again(deaths):
             state = "FIZZLED"
             fields["failure"] = _failure_after(deaths, message, document["attempts"], details.get("directory"))
@@ -122,6 +122,12 @@ class Settling:
             return None
         self.log(document, outcome, message, **details)
         return state
+
+    def left_by(self, document: Document, outcome: str) -> Marks:
+        """How far a calculation is that a worker had which is dead: by its checkpoints, else by its last report."""
+        found = self._db.calculations.find_one({"_id": document["_id"]}, {"input": 1})
+        seen = left_marks(document["claim"], CalculationInput.model_validate(found["input"])) if found else {}
+        return seen or (reported_marks(document["progress"]) if trusts_reports(outcome) else {})
 
     def idle_state(self, calculation: str) -> str:
         """READY, or WAITING where the parent has no record."""

@@ -109,7 +109,11 @@ def run_single(run: SingleRun, settings: Settings, watch: Callable[[Event], None
     failed = next(iter(problems), ids[-1])
     outcome, said, message = problems.get(failed, "engine_crashed: it did not run").partition(": ")
     if not said:  # by a person
-        raise CalculationError("engine_crashed", f"{run.titles[failed]} ({failed}) was not computed: it is {outcome}")
+        step = "resume" if outcome == "paused" else "retry"
+        raise CalculationError(
+            "engine_crashed",
+            f"{run.titles[failed]} ({failed}) was not computed: it is {outcome}; run: alkaflow {step} {failed[:8]}",
+        )
     raise CalculationError(outcome, f"{run.titles[failed]} ({failed}): {message or outcome}")
 
 

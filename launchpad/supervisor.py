@@ -13,8 +13,10 @@ from typing import Any, Protocol
 from alkaflow.calculations import CalculationInput
 from alkaflow.errors import CalculationError, Outcome, ServiceError
 from alkaflow.files import private_directory, write_atomically
+from alkaflow.launchpad.advance import CHECKPOINTS
 from alkaflow.launchpad.child import Child, Engine
 from alkaflow.launchpad.drain import Drain
+from alkaflow.launchpad.full_disk import FREE_DISK_MB, what_to_do
 from alkaflow.launchpad.limits import TimeLimit, killed_for_memory, time_limit, usable_cores, usable_memory_mb
 from alkaflow.launchpad.logs import LOG_FILE
 from alkaflow.launchpad.outbox import DamagedError, Entry, attempts_root, read_entry
@@ -28,11 +30,9 @@ from alkaflow.workflows.progress import read_progress
 from alkaflow.workflows.task import FAILURE_FILE, GUESS_FILE, INTERRUPTED, MANIFEST_FILE, TASK_FILE, Task
 
 SCRATCH = "scratch"
-CHECKPOINTS = "checkpoints"
 
 _POLL_SECONDS = 0.2
 _INTERRUPT_SECONDS = 40.0  # from the signal to the end of a cycle or a gradient; then the process is ended
-_FREE_DISK_MB = 200
 _FULL_DISK_MB = 10  # a process that dies with less than this left died of it
 _TOLD_TO_STOP = (INTERRUPTED, -signal.SIGUSR1, -signal.SIGTERM)  # by a signal: before it listened, or with its group
 _REFUSED = ("out_of_memory", "disk_full")  # what a process was refused that then ended by itself
@@ -127,7 +127,9 @@ class Supervisor:
         try:
             child = Child(self._engine, directory, directory / LOG_FILE, environment)
         except OSError as error:
-            raise ServiceError(f"cannot start a computing process in {directory}: {error.strerror}") from None
+            raise ServiceError(
+                f"cannot start a computing process in {directory}: {error.strerror}{what_to_do(error)}"
+            ) from None
         try:
             self._watch_child(child, claim, directory, heart, watch)
         finally:
@@ -148,8 +150,11 @@ class Supervisor:
             directory.mkdir(mode=0o700)
             private_directory(scratch)
             free = _free_disk_mb(directory)
-            if free < _FREE_DISK_MB:
-                raise ServiceError(f"{directory} has {free:.0f} MB of disk left; {_FREE_DISK_MB} are needed to go on")
+            if free < FREE_DISK_MB:
+                raise ServiceError(
+                    f"{directory} has {free:.0f} MB of disk left; {FREE_DISK_MB} are needed to go on: free space "
+                    "there, then start a worker again (nothing is held against the calculation)"
+                )
             checkpoints = checkpoints_of(self._settings, claim.id)
             private_directory(checkpoints)
             parent = self._fetch_guess(claim, directory)
@@ -166,7 +171,7 @@ class Supervisor:
             )
             write_atomically(directory / TASK_FILE, task.model_dump_json().encode())
         except OSError as error:
-            raise ServiceError(f"cannot write to {directory}: {error.strerror}") from None
+            raise ServiceError(f"cannot write to {directory}: {error.strerror}{what_to_do(error)}") from None
         return scratch
 
     def _fetch_guess(self, claim: Claim, directory: Path) -> Record | None:

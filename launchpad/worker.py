@@ -19,12 +19,12 @@ from typing import Any, Literal
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from alkaflow.errors import CalculationError, MismatchError, ServiceError
-from alkaflow.launchpad.advance import enough_seconds, saved_marks
+from alkaflow.launchpad.advance import CHECKPOINTS, Marks, enough_seconds, saved_marks
 from alkaflow.launchpad.child import Engine
 from alkaflow.launchpad.database import Database, open_database
-from alkaflow.launchpad.drain import Drain
+from alkaflow.launchpad.drain import Drain, in_words
 from alkaflow.launchpad.heart import Heart
-from alkaflow.launchpad.limits import TimeLimit, time_limit
+from alkaflow.launchpad.limits import TimeLimit, current_job, time_limit
 from alkaflow.launchpad.locks import LockedError
 from alkaflow.launchpad.logs import LOG_FILE
 from alkaflow.launchpad.outbox import DamagedError, Entry, attempts_root, deliver, read_entry
@@ -32,7 +32,6 @@ from alkaflow.launchpad.owner import drop, folder_of
 from alkaflow.launchpad.queue import Claim, Queue
 from alkaflow.launchpad.retries import TOO_SLOW
 from alkaflow.launchpad.supervisor import (
-    CHECKPOINTS,
     SCRATCH,
     ClaimLostError,
     DiedError,
@@ -111,7 +110,7 @@ class Worker:
     ) -> None:
         self._database = database
         self._settings = settings
-        self._queue = Queue(database, settings.lease_seconds)
+        self._queue = Queue(database, settings.lease_seconds, attempts_in=attempts_root(settings))
         self._watch = watch
         self._drain = drain or Drain()
         self._dying: list[str] = []
@@ -166,7 +165,13 @@ class Worker:
     def _repair(self) -> bool:
         """Free what the dead held; whether there was any. Somebody else who is at it does the same."""
         with suppress(LockedError):
-            return bool(self._queue.repair(wait_seconds=0.0))
+            freed = self._queue.repair(wait_seconds=0.0)
+            given_up = {"_id": {"$in": freed}, "state": "FIZZLED"}
+            for document in self._database.calculations.find(given_up, {"title": 1, "failure": 1}) if freed else ():
+                failure = document["failure"]
+                message = _given_up(document["_id"], f"{failure['outcome']}: {failure['message']}")
+                self._watch(Event("failed", document["_id"], document["title"], message=message))
+            return bool(freed)
         return False
 
     def _others_work_on(self, only: Collection[str] | None) -> bool:
@@ -220,11 +225,12 @@ class Worker:
                 self._deliver(claim, entry)
         except DiedError as error:
             self._note_death(claim, error)
-            died: dict[str, Any] = {"died": True, "peak_memory_mb": error.peak_memory_mb}
+            reached = self._left(claim)
+            died: dict[str, Any] = {"died": True, "peak_memory_mb": error.peak_memory_mb, "reached": reached}
             outcome, message = error.outcome, str(error)
             state = self._patiently(lambda: self._queue.fail(claim, outcome, message, str(directory), **died))
-            again = "; it is tried again" if state in ("READY", "WAITING") else ""
-            return self._report("failed", claim, f"{error.outcome}: {error}{again}")
+            said = f"{outcome}: {message}" + ("; it is tried again" if state in ("READY", "WAITING") else "")
+            return self._report("failed", claim, _given_up(claim.id, said) if state == "FIZZLED" else said)
         except CalculationError as error:
             self._note_death(claim, error)
             outcome, message = error.outcome, str(error)
@@ -240,7 +246,8 @@ class Worker:
             return self._give_back(claim, str(error), had_time=time.monotonic() - begin > self._enough)
         except BaseException as error:
             with suppress(PyMongoError):  # without a database the claim is found dead later
-                self._queue.release(claim, type(error).__name__)
+                kept = "; its checkpoint is kept" if self._left(claim) else ""
+                self._queue.release(claim, in_words(error, current_job()) + kept)
             raise
         finally:
             drop(claim.token)  # whatever became of it, this process does not work on it any more
@@ -251,10 +258,17 @@ class Worker:
         self._watch(Event("completed", claim.id, claim.title, message=energy, seconds=seconds))
         return True
 
+    def _left(self, claim: Claim) -> Marks:
+        """How far a calculation is by its checkpoints; empty where none can be read."""
+        with suppress(OSError):
+            return saved_marks(checkpoints_of(self._settings, claim.id), claim.calculation)
+        return {}
+
     def _give_back(self, claim: Claim, reason: str, had_time: bool) -> bool:
         reached = saved_marks(checkpoints_of(self._settings, claim.id), claim.calculation)
         if self._queue.release(claim, reason, reached, had_time) == "FIZZLED":
-            return self._report("failed", claim, f"out_of_time: {reason}; it got no further: {TOO_SLOW}")
+            given_up = _given_up(claim.id, f"out_of_time: {reason}")
+            return self._report("failed", claim, f"{given_up}; it got no further: {TOO_SLOW}")
         return self._report("released", claim, reason)
 
     def _note_death(self, claim: Claim, error: CalculationError) -> None:
@@ -342,6 +356,11 @@ class Worker:
             root.rmdir()
 
 
+def _given_up(calculation: str, said: str) -> str:
+    """What to say of a calculation that gets no other try."""
+    return f"{said}; it is not tried again: alkaflow why {calculation[:8]}"
+
+
 def _time_for_one(limit: TimeLimit | None, whole: TimeLimit | None) -> float | None:
     """How long a calculation may take that is begun now [s]; None without a limit.
 
@@ -364,7 +383,7 @@ def run_one(calculation: str) -> None:
     with open_database(settings) as database:
         if database.record(calculation) is not None:
             return
-        claim = Queue(database, settings.lease_seconds).claim_one(calculation)
+        claim = Queue(database, settings.lease_seconds, attempts_in=attempts_root(settings)).claim_one(calculation)
         if claim is None:
             raise CalculationError("engine_crashed", f"calculation {calculation} is not free to be claimed")
         if not Worker(database, settings).execute(claim):

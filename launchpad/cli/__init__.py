@@ -3,20 +3,20 @@
 Exit codes: 0 done; 1 something was not computed or a check failed; 2 bad input; 3 a service is missing; 130 Ctrl-C.
 """
 
+import re
 import signal
 import sys
 import traceback
 from types import FrameType, TracebackType
+from typing import Any
 
 from alkaflow.errors import AlkaflowError
+from alkaflow.launchpad.drain import Terminated as _Terminated
 from alkaflow.launchpad.redaction import protect_logs, redact
 
 INTERRUPTED = 130
 TERMINATED = 143
-
-
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that claims are given back on the way out."""
+_NEGATIVE = re.compile(r"-\d+")
 
 
 def main() -> None:
@@ -38,6 +38,7 @@ def run(arguments: list[str], debug: bool = False) -> int:
 
         from alkaflow.launchpad.cli.app import app
 
+        arguments = _with_negative_numbers(arguments)
         code = int(typer.main.get_command(app).main(arguments, prog_name="alkaflow", standalone_mode=False) or 0)
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -54,9 +55,37 @@ def run(arguments: list[str], debug: bool = False) -> int:
     return code
 
 
+def _with_negative_numbers(arguments: list[str]) -> list[str]:
+    """Let a priority below zero be a number, which would be taken for an option."""
+    if arguments[:1] != ["priority"] or not any(_NEGATIVE.fullmatch(argument) for argument in arguments):
+        return arguments
+    options = [argument for argument in arguments[1:] if argument.startswith("-") and not _NEGATIVE.fullmatch(argument)]
+    return ["priority", *options, "--", *(argument for argument in arguments[1:] if argument not in options)]
+
+
+_WANTED = {
+    "greater_than_equal": "has to be {ge} or more",
+    "greater_than": "has to be more than {gt}",
+    "less_than_equal": "has to be {le} or less",
+    "less_than": "has to be less than {lt}",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+}
+
+
+def _put_in_words(error: Any) -> None:
+    """Say what is wrong with a number of an option, where the parser uses the words of its own library."""
+    refused = getattr(error.__cause__, "errors", None)
+    if callable(refused) and (first := refused()[0])["type"] in _WANTED:
+        wanted = _WANTED[first["type"]].format(**first.get("ctx", {}))
+        error.message = f"{first['input']!r} {wanted}"
+
+
 def _explain(error: Exception) -> int:
     """Say what went wrong in one sentence; returns the exit code."""
     if callable(show := getattr(error, "show", None)):  # wrong usage, whichever click raised it
+        _put_in_words(error)
         show()
         return int(getattr(error, "exit_code", 2))
     if type(error).__name__ == "Abort":

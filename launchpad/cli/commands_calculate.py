@@ -46,17 +46,18 @@ def calculate(
 
     Exit code 1 where --leave-saddle has not led to a minimum.
     """
+    from alkaflow.workflows.protocols import choose_protocol
+
+    conditions = _conditions(temperature, pressure, frequencies or leave_saddle)
+    chosen = choose_protocol(level, protocol, relax, frequencies or leave_saddle)  # before what takes long to import
     from alkaflow.launchpad.cli.display import Display
     from alkaflow.launchpad.single import SADDLE_WITH_CONSTRAINTS, run_single
     from alkaflow.launchpad.worker import check_device
     from alkaflow.structures import load_host
     from alkaflow.workflows import estimate, plan_single
     from alkaflow.workflows.constraints import read_constraints
-    from alkaflow.workflows.protocols import choose_protocol
     from alkaflow.workflows.vibrations import at_conditions
 
-    conditions = _conditions(temperature, pressure, frequencies or leave_saddle)
-    chosen = choose_protocol(level, protocol, relax, frequencies or leave_saddle)
     constraints = read_constraints(freeze or (), constrain or ())
     if constraints and leave_saddle:
         raise BadInputError(SADDLE_WITH_CONSTRAINTS)

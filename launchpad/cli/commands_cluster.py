@@ -159,6 +159,12 @@ def launch(
               f"{request.pack} at a time; {one.directory}")  # fmt: skip
 
 
+def _computed(steps: dict[str, str], most: int = 4) -> str:
+    """Short ids and steps of what a job computes."""
+    more = f" and {len(steps) - most} more" if len(steps) > most else ""
+    return ", ".join(f"{name[:8]} {step}" for name, step in list(steps.items())[:most]) + more
+
+
 @app.command()
 def status(as_json: JsonOption = False) -> None:
     """Show every job with what it computes and what the scheduler says of it."""
@@ -177,7 +183,7 @@ def status(as_json: JsonOption = False) -> None:
     if not rows:
         say("there are no jobs; submit workers with: alkaflow cluster launch")
         return
-    table = [[row["job"], row["state"], row["outcome"], row["node"], len(row["running"]) or None,
+    table = [[row["job"], row["state"], row["outcome"], row["node"], _computed(row["steps"]) or None,
               (row["resources"] or {}).get("walltime"), row["reason"] or None] for row in rows]  # fmt: skip
     print_columns(["job", "state", "outcome", "node", "computes", "walltime", "reason"], table)
     if dead := dead_holders(rows):

@@ -64,6 +64,8 @@ def status(as_json: JsonOption = False) -> None:
         print_json(found)
     elif found["running"]:
         print(f"running: {found['uri']}" + (f" (process {found['pid']})" if found["pid"] else ""))
+    elif found["problem"]:
+        print(f"{found['uri']} cannot be used: {found['problem']}")
     else:
         print("not running; start it with: alkaflow db start")
     if not found["running"]:
@@ -80,25 +82,27 @@ def _status(settings: Settings) -> dict[str, Any]:
             "pid": server.pid(),
             "socket": str(server.socket),
             "uri": server.uri,
+            "problem": None,
         }
     from pymongo import MongoClient
     from pymongo.errors import ConfigurationError, PyMongoError
     from pymongo.uri_parser import parse_uri
 
     from alkaflow.launchpad.database import database_uri
-    from alkaflow.launchpad.redaction import uri_fault
+    from alkaflow.launchpad.redaction import cause_of, uri_fault
 
     uri = database_uri(settings)
+    problem = None
     try:
         with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=5000) as client:
             client.admin.command("ping")
-            running = True
     except (ConfigurationError, ValueError) as error:
         raise ServiceError(f"mongodb_uri cannot be used: {uri_fault(error, uri)}") from None
-    except PyMongoError:
-        running = False
+    except PyMongoError as error:
+        problem = "; ".join(cause_of(error))
     hosts = ",".join(f"{host}:{port}" if port else host for host, port in parse_uri(uri, validate=False)["nodelist"])
-    return {"running": running, "pid": None, "socket": None, "uri": f"mongodb://{hosts}/"}
+    uri = f"mongodb://{hosts}/"
+    return {"running": problem is None, "pid": None, "socket": None, "uri": uri, "problem": problem}
 
 
 @app.command()

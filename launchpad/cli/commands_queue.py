@@ -3,13 +3,14 @@
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from alkaflow.errors import ADVICE, BadInputError, ServiceError, UnknownNameError
-from alkaflow.launchpad.cli.output import duration, print_json, say, study_name
+from alkaflow.launchpad.cli.output import duration, number_of, print_json, say, study_name
 from alkaflow.launchpad.drain import Drain
 from alkaflow.settings import Settings, load_settings
 
@@ -29,13 +30,14 @@ def worker(
     stay: Annotated[
         float, typer.Option("--stay", min=0, help="Wait so many seconds for new work when there is none.")
     ] = 0,
+    part_of_pool: Annotated[int | None, typer.Option("--part-of-pool", hidden=True)] = None,
 ) -> None:
     """Work off the queue until it is empty.
 
     On SIGUSR1 what runs saves a checkpoint and is given back, and nothing more is begun.
     """
     from alkaflow.launchpad.database import open_database
-    from alkaflow.launchpad.results import status as status_of
+    from alkaflow.launchpad.results import paused, tally
 
     settings = load_settings()
     drain = Drain()
@@ -43,35 +45,68 @@ def worker(
     if pack > 1:
         from alkaflow.launchpad.pool import run_pool
 
-        code = run_pool(settings, pack, stay, drain)
+        with open_database(settings) as database:
+            before = tally(database).ended
+        code = run_pool(settings, pack, stay, drain, before)
         if code:
             raise typer.Exit(code)
     with open_database(settings) as database:
-        computed = f"{_work(database, settings, drain, stay)} calculations were worked on; " if pack == 1 else ""
-        failed = len(status_of(database).failed)
-        left = database.calculations.count_documents({"state": {"$in": ["READY", "WAITING", "RUNNING"]}})
-    say(computed + _left_over(left, drain.is_set()))
+        if pack > 1:
+            computed = max(0, tally(database).ended - before)
+        else:
+            computed = _work(database, settings, drain, stay, part_of_pool)
+        failed = database.calculations.count_documents({"state": "FIZZLED"})
+        if part_of_pool is None:
+            waiting = paused(database)
+            left = _left_over(database, drain.is_set(), bool(waiting.number))
+            say("; ".join([f"{number_of(computed, 'calculation was', 'calculations were')} worked on", *left]))
+            if waiting.number:
+                say(f"{waiting.number} {_is(waiting.number)} paused; go on with: {waiting.command}")
+            if failed:
+                say(f"{failed} failed; alkaflow status says why")
     if failed:
-        say(f"{failed} failed; alkaflow status says why")
         raise typer.Exit(1)
 
 
-def _work(database: "Database", settings: Settings, drain: Drain, stay: float) -> int:
+def _work(database: "Database", settings: Settings, drain: Drain, stay: float, ended: int | None) -> int:
     from alkaflow.launchpad import campaign
     from alkaflow.launchpad.cli.display import Display
+    from alkaflow.launchpad.results import tally
     from alkaflow.launchpad.worker import Worker
 
     expected = campaign.expected_seconds(database, settings)
-    with Display(expected, len(expected)) as display:
+    before = tally(database).ended if ended is None else ended
+
+    def count() -> tuple[int, int]:
+        now = tally(database)
+        return now.ended - before, now.ended - before + now.left
+
+    with Display(expected, len(expected), count, alone=ended is None) as display:
         return Worker(database, settings, display, drain=drain).run(stay_seconds=stay)
 
 
-def _left_over(number: int, drained: bool) -> str:
-    if not number:
-        return "the queue is empty"
-    if drained:
-        return f"{number} are left for another worker, as this one was told to stop"
-    return f"{number} more wait for one that failed, or are computed by another worker: alkaflow status"
+def _left_over(database: "Database", drained: bool, some_are_paused: bool) -> list[str]:
+    """Say what is left in the queue, and why."""
+    from alkaflow.launchpad.results import left_over
+
+    left = left_over(database)
+    said = []
+    if left.running:
+        said.append(f"{left.running} {_is(left.running)} computed by another worker")
+    if left.in_folders:
+        said.append(f"{left.in_folders} {_is(left.in_folders)} in job folders")
+    if left.blocked:
+        said.append(f"{number_of(left.blocked, 'waits', 'wait')} for one that failed, was cancelled or is paused")
+    if free := left.ready + left.waiting:
+        why = "as this one was told to stop" if drained else "as no time was left, or they came just now"
+        said.append(f"{free} {_is(free)} left for another worker, {why}")
+    if said:
+        return [*said, "alkaflow status says more"]
+    return [] if some_are_paused else ["the queue is empty"]
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def status(
@@ -106,10 +141,16 @@ def status(
 
 
 def _progress_text(entry: dict[str, Any]) -> str:
+    if entry["folder"]:
+        return f"in the job folder {entry['folder']} until {datetime.fromisoformat(entry['until']):%Y-%m-%d %H:%M} UTC"
     where = f"{entry['host']}" + (f", {entry['job']}" if entry["job"] else "")
     if entry["alive"] is False:
         return f"on {where}, whose process {entry['pid']} is gone; alkaflow repair frees it"
-    expected = f" of about {duration(entry['expected_seconds'])}" if entry["expected_seconds"] else ""
+    expected = ""
+    if entry["expected_seconds"]:
+        longer = entry["seconds"] > entry["expected_seconds"]
+        about = duration(entry["expected_seconds"])
+        expected = f", longer than the {about} expected," if longer else f" of about {about}"
     times = f"{duration(entry['seconds'])}{expected} on {where}"
     progress = entry["progress"]
     if not progress:
@@ -135,8 +176,9 @@ def why(calculation: IdArgument, as_json: JsonOption = False) -> None:
         peak = f", peak {attempt['peak_memory_mb']:.0f} MB" if attempt.get("peak_memory_mb") else ""
         message = f": {attempt['message']}" if attempt["message"] else ""
         print(f"  attempt {attempt['attempt']} ({where}{peak}): {attempt['outcome']}{message}")
-    for step in found.next:
-        print(f"  next: {step}")
+    if found.next:
+        steps = [step for step in found.next if not any(step in other for other in found.next if other != step)]
+        print(f"  next: {'; then: '.join(steps)}")
 
 
 def logs(
@@ -150,8 +192,13 @@ def logs(
     with _database() as (database, settings):
         document = find_calculation(database, calculation)
         path = find_log(database, settings, document, attempt)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if not text:
+        so_far = " so far; it runs" if document["state"] == "RUNNING" else ""
+        say(f"{path} is empty: the computing process has said nothing{so_far}")
+        return
     say(f"{path}:")
-    print(path.read_text(encoding="utf-8", errors="replace"), end="")
+    print(text, end="")
 
 
 def retry(what: WhatArgument, as_json: JsonOption = False) -> None:
@@ -182,9 +229,8 @@ def priority(
     as_json: JsonOption = False,
 ) -> None:
     """Let calculations come before others, or after them."""
-    _change(
-        what, lambda c, query: c.set_priority(query, number), f"now have priority {number}", "is unfinished", as_json
-    )
+    done = (f"now has priority {number}", f"now have priority {number}")
+    _change(what, lambda c, query: c.set_priority(query, number), done, "is unfinished", as_json)
 
 
 def repair(
@@ -215,7 +261,8 @@ def repair(
         freed += job.calculations
     for calculation in freed:
         print(f"freed: {calculation}")
-    print(f"{len(freed)} calculations were freed" + ("; alkaflow why ID says why" if freed else ""))
+    why_freed = "; alkaflow why ID says why" if freed else ""
+    print(f"{number_of(len(freed), 'calculation was', 'calculations were')} freed{why_freed}")
 
 
 def sync(
@@ -295,7 +342,11 @@ def _database() -> "Iterator[tuple[Database, Settings]]":
 
 
 def _change(
-    what: list[str], act: "Callable[[Control, Document], Changed]", done: str, wanted: str, as_json: bool
+    what: list[str],
+    act: "Callable[[Control, Document], Changed]",
+    done: str | tuple[str, str],
+    wanted: str,
+    as_json: bool,
 ) -> None:
     """Apply something to calculations and studies; exit code 2 where nothing fits."""
     from dataclasses import asdict
@@ -304,19 +355,23 @@ def _change(
     from alkaflow.launchpad.queue import Queue
 
     with _database() as (database, settings):
-        query = _query(database, what)
+        query, studies = _query(database, what)
         changed = act(Control(database, Queue(database, settings.lease_seconds)), query)
     if as_json:
         print_json(asdict(changed))
     elif changed.ids:
         left = ", ".join(f"{number} {state}" for state, number in changed.left.items())
-        print(f"{len(changed.ids)} {done}" + (f"; left as they are: {left}" if left else ""))
+        one, many = (done, done) if isinstance(done, str) else done
+        print(f"{number_of(len(changed.ids), one, many)}" + (f"; left as they are: {left}" if left else ""))
     if not changed.ids:
-        raise BadInputError(f"nothing of {', '.join(what)} {wanted}")
+        there = ", ".join(f"{number} {_is(number)} {state}" for state, number in changed.left.items())
+        ids = [name for name in what if study_name(name) not in studies]
+        step = f"alkaflow why {ids[0]}" if ids else f"alkaflow status {what[0]}"
+        raise BadInputError(f"nothing of {', '.join(what)} {wanted}: {there}; {step} says more")
 
 
-def _query(database: "Database", what: list[str]) -> "Document":
-    """What fits any of some ids or names of studies."""
+def _query(database: "Database", what: list[str]) -> "tuple[Document, set[str]]":
+    """What fits any of some ids or names of studies, and the names of all studies."""
     from alkaflow.launchpad.results import find_calculation
 
     studies = {name for name in database.calculations.distinct("studies") if name}
@@ -330,4 +385,4 @@ def _query(database: "Database", what: list[str]) -> "Document":
             ids.append(find_calculation(database, given)["_id"])
         except UnknownNameError:
             raise UnknownNameError("calculation or submitted study", given, studies) from None
-    return {"$or": [{"_id": {"$in": ids}}, {"studies": {"$in": names}}]}
+    return {"$or": [{"_id": {"$in": ids}}, {"studies": {"$in": names}}]}, studies

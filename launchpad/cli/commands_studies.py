@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from alkaflow.errors import BadInputError, UnknownNameError
-from alkaflow.launchpad.cli.output import duration, print_columns, print_json, say, write_text
+from alkaflow.launchpad.cli.output import duration, number_of, print_columns, print_json, say, write_text
 from alkaflow.plans import Plan
 from alkaflow.settings import Settings, load_settings
 
@@ -40,13 +40,15 @@ def reproduce(
 
     Goes on from whatever is done already. Exit code 0 only when every row was computed.
     """
+    _check_output(style, output)
+    _check_names(study, protocol)
     from alkaflow.analysis import format_table
     from alkaflow.launchpad import campaign
     from alkaflow.launchpad.cli.display import Display
     from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.results import paused, tally
     from alkaflow.launchpad.worker import check_device
 
-    _check_output(style, output)
     settings = load_settings()
     check_device(settings)
     plan = _plan(study, protocol, site, guest, properties)
@@ -55,11 +57,17 @@ def reproduce(
         submission = campaign.submit(database, settings, plan, expected)
         left = {i: cost.seconds for i, cost in expected.items() if i not in submission.done}
         say(f"{plan.study.name}, protocol {plan.protocol}: {_describe(submission, left)}")
-        with Display(left, len(plan.calculations)) as display:
+        ids = list(plan.calculations)
+        with Display(left, len(ids), lambda: (tally(database, ids).ended, len(ids))) as display:
             table = campaign.work_off(database, settings, plan, display, keep_alive)
+        waiting = paused(database, ids)
     write_text(format_table(table, style), output)
     if not table.complete:
-        say("not every row was computed; the same command tries the missing ones again")
+        again = "the same command tries the missing ones again"
+        if waiting.number:
+            are = f"{number_of(waiting.number, 'calculation is', 'calculations are')} paused"
+            again = f"{are}; run: {waiting.command}; then the same command goes on"
+        say(f"not every row was computed; {again}")
         raise typer.Exit(1)
 
 
@@ -74,6 +82,7 @@ def submit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Queue a study and return at once; `alkaflow worker` computes it."""
+    _check_names(study, protocol)
     from alkaflow.launchpad import campaign
     from alkaflow.launchpad.database import open_database
 
@@ -93,11 +102,17 @@ def submit(
                 "done": submission.done,
                 "queued": submission.queued,
                 "again": submission.again,
+                "cancelled": submission.cancelled,
+                "paused": submission.paused,
             }
         )
     else:
         print(f"{plan.study.name}, protocol {plan.protocol}: {_describe(submission, left)}")
-        print("compute it with: alkaflow worker")
+        if submission.paused:
+            print(f"what is paused begins after: alkaflow resume {plan.study.name}")
+        if len(left) > len(submission.paused):
+            on_cluster = ", or on the cluster: alkaflow cluster launch" if settings.cluster is not None else ""
+            print(f"compute it with: alkaflow worker{on_cluster}")
 
 
 def table(
@@ -129,6 +144,7 @@ def table(
             raise BadInputError("--shipped prints the shipped table as it is; leave out --site and --guest")
         result = shipped_table(study, protocol)
     else:
+        _check_names(study, protocol)
         settings = load_settings()
         plan = _plan(study, protocol, site, guest)
         with open_database(settings) as database:
@@ -144,6 +160,24 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "submit": submit,
     "table": table,
 }
+
+
+def _check_names(study: str, protocol: str | None) -> None:
+    """Refuse what is no study or no protocol, before anything that takes long to import."""
+    from importlib.resources import files
+
+    from alkaflow.workflows.protocols import get_protocol
+
+    shipped = {p.parent.name for p in (Path(str(files("alkaflow.workflows"))) / "studies").glob("*/study.yaml")}
+    path = Path(study)
+    if study not in shipped and os.path.isdir(path):  # noqa: PTH112  (False for a name that is too long)
+        inside = sorted(p.name for p in path.iterdir() if p.suffix in (".yaml", ".yml"))[:3]
+        there = f", such as {path / inside[0]}" if inside else ""
+        raise BadInputError(f"{study} is a directory; give the YAML file of a study{there}")
+    if study not in shipped and path.suffix not in (".yaml", ".yml") and not os.path.isfile(path):  # noqa: PTH113
+        raise UnknownNameError("study", study, shipped, hint="(or give the path of a YAML file)")
+    if protocol is not None:
+        get_protocol(protocol)
 
 
 def _plan(
@@ -172,9 +206,15 @@ def _describe(submission: Any, left: dict[str, float]) -> str:
     total = len(left) + len(submission.done)
     if not left:
         return f"all {total} calculations are done already"
-    again = f", {len(submission.again)} failed before and are tried again" if submission.again else ""
-    done = f"{len(submission.done)} done already{again}"
-    return f"{total} calculations, {done}; about {duration(sum(left.values()))} to compute"
+    failed, cancelled = len(submission.again) - len(submission.cancelled), len(submission.cancelled)
+    parts = [number_of(total, "calculation"), f"{len(submission.done)} done already"]
+    if failed:
+        parts.append(f"{failed} failed before and {'is' if failed == 1 else 'are'} tried again")
+    if cancelled:
+        parts.append(number_of(cancelled, "was cancelled and is queued again", "were cancelled and are queued again"))
+    if submission.paused:
+        parts.append(number_of(len(submission.paused), "is paused", "are paused"))
+    return f"{', '.join(parts)}; about {duration(sum(left.values()))} to compute"
 
 
 def _print_plan(plan: Plan, settings: Settings, as_json: bool) -> None:

@@ -1,10 +1,12 @@
 """Live progress on a terminal, plain lines elsewhere; both on standard error."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -13,6 +15,7 @@ from alkaflow.launchpad.cli.output import duration
 from alkaflow.launchpad.worker import Event
 
 _LINE_EVERY = 20.0  # seconds between plain progress lines
+_ASK_EVERY = 2.0  # seconds between two counts
 
 
 class Display:
@@ -24,12 +27,26 @@ class Display:
         Estimated seconds of every calculation still to do, by id.
     total
         Number of calculations in all.
+    count
+        Says how many have ended and how many there are in all, as others may work on them too; without it, those that
+        ended here are counted.
+    alone
+        Whether nobody else is known to share the work, so that a time can be given for all of it.
     """
 
-    def __init__(self, expected: Mapping[str, float], total: int) -> None:
+    def __init__(
+        self,
+        expected: Mapping[str, float],
+        total: int,
+        count: Callable[[], tuple[int, int]] | None = None,
+        alone: bool = True,
+    ) -> None:
+        self._alone = alone
         self._expected = dict(expected)
         self._total = total
         self._done = total - len(expected)
+        self._ask = count
+        self._asked = -_ASK_EVERY
         self._begin = time.monotonic()
         self._last_line = 0.0
         self._console = Console(stderr=True, highlight=False)
@@ -51,7 +68,8 @@ class Display:
     def __call__(self, event: Event) -> None:
         """Show an event of the worker."""
         if event.kind == "started":
-            self._line(f"{self._count()} {event.title} ({event.calculation}): started, about {self._about(event)}")
+            about = f", about {self._about(event)}" if self._expected.get(event.calculation) else ""
+            self._line(f"{self._count()} {event.title} ({event.calculation}): started{about}")
             self._last_line = time.monotonic()
         elif event.kind in ("progress", "waiting"):
             if event.message:
@@ -70,12 +88,11 @@ class Display:
 
     def _end(self, event: Event) -> None:
         self._expected.pop(event.calculation, None)
+        self._asked = -_ASK_EVERY
         if event.kind == "completed":
             self._done += 1
-            self._line(
-                f"{self._count()} {event.title}: done in {duration(event.seconds)}, E = {event.message} Eh, "
-                f"all in about {duration(sum(self._expected.values()))}"
-            )
+            done = f"done in {duration(event.seconds)}, E = {event.message} Eh{self._rest()}"
+            self._line(f"{self._count()} {event.title}: {done}")
         else:
             how = "FAILED, " if event.kind == "failed" else ""
             self._line(f"{self._count()} {event.title} ({event.calculation}): {how}{event.message}")
@@ -84,16 +101,29 @@ class Display:
         self._console.print(Text(text), soft_wrap=True)
 
     def _count(self) -> str:
+        if self._ask is not None and time.monotonic() - self._asked > _ASK_EVERY:
+            self._asked = time.monotonic()
+            with suppress(PyMongoError):  # the last count stays
+                self._done, self._total = self._ask()
+        self._total = max(self._total, self._done)
         return f"[{self._done}/{self._total}, {duration(time.monotonic() - self._begin)}]"
+
+    def _rest(self) -> str:
+        """Time for what is left; nothing where others share the work, or nothing is left."""
+        rest = sum(self._expected.values())
+        return f", all in about {duration(rest)}" if rest and self._alone else ""
 
     def _about(self, event: Event) -> str:
         return duration(self._expected.get(event.calculation, 0.0))
 
     def _left(self, event: Event) -> str:
         """Time to go, for this calculation and for all."""
-        own = max(0.0, self._expected.get(event.calculation, 0.0) - event.seconds)
+        expected = self._expected.get(event.calculation, 0.0)
+        own = max(0.0, expected - event.seconds)
+        if 0.0 < expected < event.seconds:
+            return f"longer than the {duration(expected)} expected"
         others = sum(seconds for calculation, seconds in self._expected.items() if calculation != event.calculation)
-        return f"about {duration(own)} left, {duration(own + others)} in all"
+        return f"about {duration(own)} left" + (f", {duration(own + others)} in all" if self._alone else "")
 
 
 def _describe(event: Event) -> str:

@@ -53,6 +53,11 @@ def study_name(text: str) -> str:
     return load_study(text).study.name if text.endswith((".yaml", ".yml")) else text
 
 
+def number_of(number: int, one: str, many: str | None = None) -> str:
+    """Write a number of things: 1 calculation, 2 calculations."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def duration(seconds: float) -> str:
     """Write a time as people do: 42 s, 3 min 10 s, 2 h 5 min."""
     whole = round(seconds)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alkaflow.cluster import ClusterSettings
+from alkaflow.cluster import ClusterSettings, fault_in_words
 from alkaflow.errors import BadInputError
 from alkaflow.files import private_directory, write_atomically
 from alkaflow.launchpad.cluster.packing import request_for
@@ -30,8 +30,8 @@ def cluster_from(values: dict[str, Any]) -> ClusterSettings:
         return ClusterSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(["cluster", *(str(part) for part in first["loc"])])
-        raise BadInputError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+        known = [str(part) for part in first["loc"][:1]]
+        raise BadInputError(f"{'.'.join(['cluster', *known])}: {fault_in_words(first)}") from None
 
 
 def write_section(path: Path, changes: dict[str, Any]) -> ClusterSettings:

@@ -11,6 +11,7 @@ from pathlib import Path
 from alkaflow.cluster import ClusterSettings
 from alkaflow.errors import BadInputError, ServiceError
 from alkaflow.files import private_directory, write_atomically
+from alkaflow.launchpad.cluster.nodes import why_too_large
 from alkaflow.launchpad.cluster.packing import Cost, Request, request_for
 from alkaflow.launchpad.cluster.scheduler import Scheduler, scheduler_for, user_name
 from alkaflow.launchpad.cluster.script import adapter_for, render, submit_environment, worker_command
@@ -114,6 +115,7 @@ def submit(
     scheduler = scheduler_for(cluster)
     refuse_hidden_uri(settings)
     refuse_embedded(settings, cluster, scheduler)
+    refuse_too_large(request, cluster, scheduler)
     adapter = adapter_for(settings, cluster, request, command or worker_command(request.pack))
     name = scheduler.cluster()
     environment = submit_environment(os.environ, cluster)
@@ -161,6 +163,21 @@ def refuse_embedded(settings: Settings, cluster: ClusterSettings, scheduler: Sch
             f"database is for {socket.gethostname()} alone: set mongodb_uri to a MongoDB server with authentication "
             "that the nodes reach, or send a job folder instead: alkaflow cluster pack"
         )
+
+
+def refuse_too_large(request: Request, cluster: ClusterSettings, scheduler: Scheduler) -> None:
+    """Refuse a job that asks for more than any node has, where the scheduler says what they have.
+
+    Raises
+    ------
+    BadInputError
+        It would wait for ever, or not be taken.
+    """
+    where = f"partition {cluster.partition}" if cluster.partition else "the default partition"
+    nodes = scheduler.sizes(cluster.partition)
+    problem = why_too_large(nodes, request.cores, request.memory_mib, cluster.gres, where)
+    if problem is not None:
+        raise BadInputError(problem)
 
 
 def _new_directory(parent: Path) -> Path:

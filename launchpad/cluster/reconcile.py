@@ -127,8 +127,9 @@ def overview(database: Database, scheduler: Scheduler, recent: int = 20) -> list
     Returns
     -------
     list of dict
-        ``job``, ``state``, ``outcome``, ``reason``, ``node``, ``submitted``, ``resources``, ``script`` and
-        ``running`` (titles by id); jobs that wait or run first, the newest of the others after them.
+        ``job``, ``state``, ``outcome``, ``reason``, ``node``, ``submitted``, ``resources``, ``script``, ``running``
+        (titles by id) and ``steps`` (of the same, by id); jobs that wait or run first, the newest of the others after
+        them.
 
     Raises
     ------
@@ -137,15 +138,16 @@ def overview(database: Database, scheduler: Scheduler, recent: int = 20) -> list
     """
     documents, claims = _alive(database, scheduler.name)
     fates = scheduler.fates(sorted(_ours(documents, claims, scheduler)))
-    titles: dict[str, dict[str, str]] = {}
-    for held in database.calculations.find({"claim.job": {"$in": list(claims)}}, {"claim.job": 1, "title": 1}):
-        titles.setdefault(held["claim"]["job"], {})[held["_id"]] = held["title"]
-    rows = [_row(job, documents.get(job, {}), fates.get(job), titles.get(job, {})) for job in documents | claims]
+    held: dict[str, list[Document]] = {}
+    fields = {"claim.job": 1, "title": 1, "step": 1}
+    for one in database.calculations.find({"claim.job": {"$in": list(claims)}}, fields).sort("_id", 1):
+        held.setdefault(one["claim"]["job"], []).append(one)
+    rows = [_row(job, documents.get(job, {}), fates.get(job), held.get(job, [])) for job in documents | claims]
     ended = database.jobs.find({"scheduler": scheduler.name, "ended": {"$ne": None}})
-    return rows + [_row(d["_id"], d, None, {}) for d in ended.sort("ended", -1).limit(recent)]
+    return rows + [_row(d["_id"], d, None, []) for d in ended.sort("ended", -1).limit(recent)]
 
 
-def _row(job: str, document: Document, fate: Fate | None, running: dict[str, str]) -> dict[str, Any]:
+def _row(job: str, document: Document, fate: Fate | None, held: list[Document]) -> dict[str, Any]:
     submitted = document.get("submitted")
     return {
         "job": job,
@@ -156,7 +158,8 @@ def _row(job: str, document: Document, fate: Fate | None, running: dict[str, str
         "submitted": submitted.isoformat() if submitted else None,
         "resources": document.get("resources"),
         "script": document.get("script"),
-        "running": running,
+        "running": {d["_id"]: d["title"] for d in held},
+        "steps": {d["_id"]: d["step"] for d in held},
     }
 
 

@@ -19,7 +19,7 @@ _SECONDS = 60.0
 _TAIL_BYTES = 64_000_000  # of a completion log; a job that ended before that is of no interest
 _AT_A_TIME = 200  # jobs in one question
 # Variables that change what the commands answer.
-_MISLEADING = ("SQUEUE_", "SACCT_", "SCONTROL_", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN")
+_MISLEADING = ("SQUEUE_", "SACCT_", "SCONTROL_", "SINFO_", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN")
 
 
 class Scheduler(Protocol):
@@ -40,6 +40,9 @@ class Scheduler(Protocol):
 
     def other_hosts(self, partition: str | None) -> list[str]:
         """Nodes a job may land on that are not this host; raises ServiceError when the scheduler does not answer."""
+
+    def sizes(self, partition: str | None) -> list[nodes.Size]:
+        """What the nodes have that a job may land on; empty where the scheduler does not say."""
 
     def hides_others(self) -> bool:
         """Whether jobs of other users may be kept from this one."""
@@ -70,6 +73,12 @@ class Slurm:
         """Nodes of a partition, by default the default one, that are not this host."""
         partitions = ask(["scontrol", "show", "partition", "-o"])
         return nodes.other_hosts(nodes.hosts_of_partition(self._nodes(), partitions, partition))
+
+    def sizes(self, partition: str | None) -> list[nodes.Size]:
+        """What the nodes of a partition have, by sinfo; empty where that does not say."""
+        with suppress(ServiceError):
+            return nodes.sizes(ask(["sinfo", "-h", "-N", "-o", "%P|%N|%c|%m|%G"]), partition)
+        return []
 
     def fates(self, jobs: Collection[str]) -> dict[str, Fate]:
         """What became of each job.
@@ -152,6 +161,11 @@ class Pbs:
         """Nodes that are not this host; PBS does not tie nodes to queues, so all count."""
         del partition
         return nodes.other_hosts({host: host for host in self.hosts()})
+
+    def sizes(self, partition: str | None) -> list[nodes.Size]:
+        """PBS does not tie nodes to queues: nothing is known."""
+        del partition
+        return []
 
     def fates(self, jobs: Collection[str]) -> dict[str, Fate]:
         """What became of each job; one that the server does not know any more is dead."""

@@ -57,12 +57,39 @@ class Adapter(CommonAdapter):  # type: ignore[misc]  # fireworks has no types
             raise ServiceError(f"{command} cannot be run: {error.strerror}") from None
         said = done.stdout.decode("utf-8", "replace").strip()
         if done.returncode != 0:
-            problem = " ".join(done.stderr.decode("utf-8", "replace").split()) or f"exit code {done.returncode}"
-            raise ServiceError(f"{command} did not take the job: {problem[:800]}; the script: {script}")
+            problem = what_was_said(done.stderr.decode("utf-8", "replace")) or f"exit code {done.returncode}"
+            step = next((step for words, step in _STEPS if words.search(problem)), _ANY_STEP)
+            raise ServiceError(f"{command} did not take the job: {problem[:400]}; {step}; the script: {script}")
         number = _number(self.q_type, said)
         if number is None:
             raise ServiceError(f"{command} took the job but did not say its number: {said[:200]!r}")
         return number
+
+
+def what_was_said(text: str) -> str:
+    """One sentence out of what sbatch or qsub wrote: its errors, without the name of the command, each once."""
+    lines = [re.sub(r"^(sbatch|qsub): *(error: *)?", "", line.strip()) for line in text.splitlines()]
+    lines = [line.removeprefix("Batch job submission failed: ").rstrip(".") for line in lines]
+    return "; ".join(dict.fromkeys(line for line in lines if line))
+
+
+_ANY_STEP = "change what the job asks for: alkaflow cluster launch --help"
+_STEPS = [
+    (re.compile(words, re.IGNORECASE), step)
+    for words, step in (
+        ("partition|queue", "give another --partition; sinfo (PBS: qstat -q) lists them"),
+        ("account", "give another --account, or check it with those who run the cluster"),
+        ("qos", "give another --qos"),
+        ("feature|constraint", "give another --constraint; sinfo -o '%n %f' lists the features of nodes"),
+        ("gres|generic resource", "give another --gres; sinfo -o '%n %G' lists them"),
+        ("time limit|walltime", "give a shorter --walltime"),
+        ("memory", "give less --memory-mb, or a smaller --pack"),
+        (
+            "node configuration|cpu|node count|processors",
+            "give fewer --cores or less --memory-mb; sinfo -N -l lists nodes",
+        ),
+    )
+]
 
 
 def _number(q_type: str, said: str) -> str | None:

@@ -222,7 +222,7 @@ def test_a_full_disk_stops_the_worker_and_not_the_queue(
 ) -> None:
     """Nothing is tried before there is space again; then everything goes on."""
     ids = submitted(database, 2)
-    monkeypatch.setattr("alkaflow.launchpad.supervisor._FREE_DISK_MB", 1e12)
+    monkeypatch.setattr("alkaflow.launchpad.supervisor.FREE_DISK_MB", 1e12)
     with pytest.raises(Exception, match=r"MB of disk left; .* are needed to go on"):
         Worker(database, quick, engine=Engine("alkaflow.workflows.fake_engine")).run()
     assert {d["state"] for d in database.calculations.find()} == {"READY"}

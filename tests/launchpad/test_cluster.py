@@ -25,6 +25,7 @@ from alkaflow.launchpad.cluster.launch import refuse_embedded, refuse_hidden_uri
 from alkaflow.launchpad.cluster.packing import Cost, Request, auto_pack, request_for
 from alkaflow.launchpad.cluster.reconcile import overview, reconcile
 from alkaflow.launchpad.cluster.scheduler import Slurm, number_of, scheduler_of
+from alkaflow.launchpad.cluster.script import what_was_said
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.queue import Queue
 from alkaflow.settings import Settings, load_settings
@@ -101,7 +102,7 @@ def test_the_section_is_read_from_the_file(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(BadInputError, match=r"ALKAFLOW_CLUSTER\): walltime 00:01:00 leaves no time"):
         load_settings()
     monkeypatch.setenv("ALKAFLOW_CLUSTER", "slurm")
-    with pytest.raises(BadInputError, match=r"ALKAFLOW_CLUSTER.*should be a valid dictionary"):
+    with pytest.raises(BadInputError, match=r"ALKAFLOW_CLUSTER.*expected 'key: value' lines"):
         load_settings()
 
 
@@ -237,6 +238,70 @@ def test_nodes_of_a_partition() -> None:
         nodes.hosts_of_partition(said, partitions, "long")
     assert nodes.all_hosts(said) == {"one", "two", "vm"}
     assert nodes.other_hosts({"one": "vm", "two": "VM.example.org", "three": "vm2"}, here="vm.local") == ["three"]
+
+
+SINFO = """
+small*|one|4|4000|(null)
+small*|two|8|2000+|gpu:1
+both|one|4|4000|(null)
+both|big|64|256000|gpu:a100:4(S:0-1),gpu:t4:1,license:2
+broken|line
+other|odd|many|4000|(null)
+"""
+
+
+def test_sizes_of_nodes() -> None:
+    assert [(n.node, n.cores, n.memory_mib) for n in nodes.sizes(SINFO, None)] == [("one", 4, 4000), ("two", 8, 2000)]
+    [_, big] = nodes.sizes(SINFO, "both")
+    assert big.gres == {"gpu": 5, "gpu:a100": 4, "gpu:t4": 1, "license": 2}
+    assert len(nodes.sizes(SINFO, "small,both")) == 4
+    assert nodes.sizes(SINFO, "other") == nodes.sizes("", None) == nodes.sizes(SINFO, "nosuch") == []
+
+
+@pytest.mark.parametrize(
+    ("partition", "cores", "memory", "gres", "said"),
+    [
+        (None, 9, 100, None, "asks for 9 cores, and no node of it has more than 8; give fewer --cores"),
+        (None, 1, 4001, None, "asks for 4001 MiB of memory, and no node of it has more than 4000; give less --memory"),
+        (None, 1, 100, "gpu:2", "asks for 2 of the resource gpu, and no node of it has more than 1"),
+        (None, 1, 100, "fpga", "asks for 1 of the resource fpga, and no node of it has any"),
+        (None, 8, 4000, None, "asks for 8 cores, 4000 MiB, and no node of it has all of it"),
+        ("both", 64, 256_000, "gpu:a100:5", "5 of the resource gpu"),
+        ("both", 64, 256_000, "gpu:t4:2", "2 of the resource gpu:t4, and no node of it has more than 1"),
+        (None, 8, 2000, "gpu", None),
+        ("both", 64, 256_000, "gpu:a100:4,license:2", None),
+        ("nosuch", 1000, 10**9, "gpu:9", None),
+    ],
+)
+def test_a_job_that_fits_no_node_is_refused_in_one_sentence(
+    partition: str | None, cores: int, memory: int, gres: str | None, said: str | None
+) -> None:
+    problem = nodes.why_too_large(nodes.sizes(SINFO, partition), cores, memory, gres, "it")
+    if said is None:
+        assert problem is None
+    else:
+        assert problem is not None
+        assert said in problem
+        assert "\n" not in problem
+
+
+def test_what_sbatch_wrote_becomes_one_sentence() -> None:
+    text = (
+        "sbatch: error: CPU count per node can not be satisfied\n"
+        "sbatch: error: Batch job submission failed: Requested node configuration is not available\n"
+        "sbatch: error: CPU count per node can not be satisfied\n\n"
+    )
+    wanted = "CPU count per node can not be satisfied; Requested node configuration is not available"
+    assert what_was_said(text) == wanted
+    assert what_was_said("qsub: Unknown queue\n") == "Unknown queue"
+    assert what_was_said("") == ""
+
+
+def test_what_a_job_computes_is_named() -> None:
+    steps = {f"{k:020x}": "energy" for k in range(6)}
+    assert commands_cluster._computed(steps).endswith("00000000 energy, 00000000 energy and 2 more")
+    assert commands_cluster._computed({}) == ""
+    assert commands_cluster._computed({"9e6e1234" + "0" * 12: "relax"}) == "9e6e1234 relax"
 
 
 # --- scripts -------------------------------------------------------------------------------------------------------
@@ -394,7 +459,11 @@ def test_the_adapter_file_gives_fireworks_the_same_script(settings: Settings) ->
     ("arguments", "problem"),
     [
         (["init", "sge"], "give slurm or pbs"),
-        (["init", "slurm", "--walltime", "1h"], r"cluster\.walltime"),
+        (["init", "slurm", "--walltime", "1h"], r"cluster\.walltime: '1h' cannot be used; give HH:MM:SS, such as"),
+        (["init", "slurm", "--partition", "a; b"], r"cluster\.partition: 'a; b' cannot be used; give the name of a"),
+        (["init", "slurm", "--gres", "2 gpus"], r"cluster\.gres: '2 gpus' cannot be used; give resources, such as"),
+        (["init", "slurm", "--cores", "5000"], r"cluster\.cores: 5000 cannot be used; give a whole number from 1 to"),
+        (["init", "slurm", "--signal-seconds", "1"], r"cluster\.signal_seconds: 1 cannot be used; give whole seconds"),
         (["init", "slurm", "--pack", "some"], "--pack is"),
         (["launch"], "has no section 'cluster'"),
         (["status"], "has no section 'cluster'"),
@@ -594,10 +663,16 @@ def test_an_embedded_database_is_refused_for_other_hosts(
 
 
 def test_what_sbatch_says_reaches_the_user(slurm: SlurmService, database: Database, settings: Settings) -> None:
-    with pytest.raises(ServiceError, match=r"sbatch did not take the job: .*Invalid feature specification"):
+    with pytest.raises(ServiceError, match=r"sbatch did not take the job: Invalid feature specification; give another"):
         submit(database, on(settings, constraint="nosuch"), SMALL)
     with pytest.raises(BadInputError, match="no partition 'long'"):
         submit(database, on(settings, partition="long"), SMALL)
+    with pytest.raises(BadInputError, match=r"asks for 5 cores, and no node of the default partition has more than 4;"):
+        submit(database, on(settings), Request(5, 500, 120, 1))
+    with pytest.raises(BadInputError, match=r"no node of partition both has more than 4000;"):
+        submit(database, on(settings, partition="both"), Request(1, 5000, 120, 1))
+    with pytest.raises(BadInputError, match=r"1 of the resource gpu, and no node of the default partition has any"):
+        submit(database, on(settings, gres="gpu:1"), SMALL)
     assert database.jobs.count_documents({}) == 0
 
 

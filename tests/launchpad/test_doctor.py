@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
@@ -16,7 +16,7 @@ from bson import json_util
 from fireworks import FWorker
 from made_records import fake_record
 
-from alkaflow.launchpad import schema
+from alkaflow.launchpad import doctor, schema
 from alkaflow.launchpad.cli import run
 from alkaflow.launchpad.database import Database, open_database
 from alkaflow.launchpad.exposure import look_at_access, look_at_secrets
@@ -304,3 +304,30 @@ def test_the_command_closes_a_config_file(cli_environment: Settings, tmp_path: P
     assert "mended   secrets" in mended.stdout
     assert path.stat().st_mode & 0o777 == 0o600
     assert "c4n4ry" not in plain.stdout + plain.stderr + mended.stdout + mended.stderr
+
+
+class Usage(NamedTuple):
+    """What is left of a disk [bytes]."""
+
+    free: int
+
+
+@pytest.mark.parametrize(("free_mb", "verdict"), [(3, "problem"), (199, "problem"), (500, "warning"), (5000, "ok")])
+def test_less_disk_than_computing_needs_is_a_problem(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, free_mb: int, verdict: str
+) -> None:
+    monkeypatch.setattr("alkaflow.launchpad.doctor.shutil.disk_usage", lambda _: Usage(free_mb * 1_000_000))
+    finding = doctor._disk(settings)
+    assert finding.verdict == verdict
+    assert f"{free_mb} MB free" in finding.detail
+    assert bool(finding.advice) == (verdict != "ok")
+
+
+def test_doctor_says_where_the_threads_come_from(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    said = doctor._threads(settings.model_copy(update={"threads": 1})).detail
+    assert said.startswith("1 per calculation, as the setting threads says; OMP_NUM_THREADS=7 is not looked at; ")
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    said = doctor._threads(settings.model_copy(update={"threads": None})).detail
+    assert "per calculation, all usable cores, as the setting threads is not given; " in said
+    assert "OMP_NUM_THREADS" not in said

@@ -21,20 +21,23 @@ from alkaflow.calculations import CalculationInput
 from alkaflow.errors import BadInputError, ServiceError
 from alkaflow.files import sha256_of
 from alkaflow.launchpad import folder_pack, outbox
+from alkaflow.launchpad.advance import saved_marks
 from alkaflow.launchpad.control import Control
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.drain import Drain
+from alkaflow.launchpad.folder_attempt import Attempts
 from alkaflow.launchpad.folder_compute import FolderWorker, Outcome
 from alkaflow.launchpad.folder_files import Try
 from alkaflow.launchpad.folders import JobFolder
 from alkaflow.launchpad.holds import Holds
 from alkaflow.launchpad.knowing import explain
 from alkaflow.launchpad.queue import Queue
-from alkaflow.launchpad.worker import Engine, Event, Worker
+from alkaflow.launchpad.worker import Engine, Event, Worker, checkpoints_of
 from alkaflow.levels import parse_level
 from alkaflow.plans import SingleRun
 from alkaflow.settings import Settings
 from alkaflow.structures import from_smiles
+from alkaflow.workflows.checkpoint import RELAXATION, Checkpoint, fingerprint_of, save
 from alkaflow.workflows.fake_engine import fake_energy
 from alkaflow.workflows.task import MANIFEST_FILE, RECORD_FILE
 
@@ -500,6 +503,33 @@ def test_a_calculation_that_dies_three_times_is_a_failure(
     before = everything(database)
     assert sync(database, folder).failed == {}
     assert everything(database) == before
+
+
+@pytest.mark.parametrize(("steps", "deaths"), [((1, 2, 3, 4), 0), ((1, 1, 1), 2), ((1, 1, 1, 1), 3), ((), 3)])
+def test_killed_after_progress_is_not_held_against_a_calculation(
+    database: Database, settings: Settings, tmp_path: Path, steps: tuple[int, ...], deaths: int
+) -> None:
+    """Killed with its supervisor each time, further on or at the same step."""
+    run = chains(1)
+    name = next(iter(run.calculations))
+    Queue(database).submit(run)
+    folder = folder_pack.pack(database, settings, tmp_path / "job")
+    here = settings.model_copy(update={"data_dir": folder.path})
+    fingerprint = fingerprint_of(run.calculations[name])
+    checkpoints = checkpoints_of(here, name)
+    for number in steps or (0, 0, 0):
+        attempts = Attempts(folder, here, Drain(), lambda _: None)
+        _, directory = attempts._claim(folder.items[name])
+        attempts._note_reached(name, saved_marks(checkpoints, run.calculations[name]))
+        directory.mkdir()
+        checkpoints.mkdir(exist_ok=True)
+        if number:
+            arrays = {"energies": np.zeros(number), "positions": np.zeros((number, 2, 3))}
+            save(checkpoints, Checkpoint(fingerprint, {}, arrays), RELAXATION)
+        attempts.note_lost(name)
+    assert folder.deaths(name, folder.tries(name)) == ("worker_lost",) * deaths
+    assert len(folder.tries(name)) == len(steps or (0, 0, 0))
+    assert (attempts.failure(name) is not None) == (deaths == 3)
 
 
 def test_a_failure_of_its_own_is_delivered_with_its_outcome(

@@ -1,5 +1,6 @@
 """The embedded mongod: on a Unix socket, private, started once, stopped cleanly."""
 
+import errno
 import json
 import os
 import stat
@@ -8,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -17,6 +19,12 @@ from alkaflow.errors import ServiceError
 from alkaflow.launchpad.mongod import EmbeddedMongod, find_mongod
 from alkaflow.launchpad.owner import Owner
 from alkaflow.settings import Settings
+
+
+class Usage(NamedTuple):
+    """What is left of a disk [bytes]."""
+
+    free: int
 
 
 @pytest.fixture
@@ -130,6 +138,33 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     server = EmbeddedMongod(Settings(data_dir=tmp_path / "file" / "d"))
     with pytest.raises(ServiceError, match="Not a directory; set data_dir"):
         server.start()
+
+
+def test_a_full_disk_is_to_be_freed(fresh: EmbeddedMongod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another data_dir would lose sight of the queue, so it is not advised."""
+    fresh.start()
+    fresh.stop()
+
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("alkaflow.launchpad.mongod.write_atomically", full)
+        with pytest.raises(
+            ServiceError, match=r"host\.json: No space left on device; free space there, then"
+        ) as raised:
+            fresh.start()
+        assert "data_dir" not in str(raised.value)
+        assert "the queue and all results are still there" in str(raised.value)
+        patch.setattr("alkaflow.launchpad.mongod.os.open", full)
+        with pytest.raises(ServiceError, match=r"start\.lock: No space left on device; free space there"):
+            fresh.start()
+    with monkeypatch.context() as patch:
+        patch.setattr("alkaflow.launchpad.mongod.find_mongod", lambda _: Path("/bin/false"))
+        patch.setattr("alkaflow.launchpad.mongod.shutil.disk_usage", lambda _: Usage(3_000_000))
+        with pytest.raises(ServiceError, match=r"mongod does not start, as .* has 3 MB of disk left; free space there"):
+            fresh.start()
+    assert fresh.start()
 
 
 def test_a_socket_directory_of_somebody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

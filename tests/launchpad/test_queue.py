@@ -8,17 +8,25 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from alkaflow.errors import MismatchError, ServiceError
+from alkaflow.launchpad.control import Control
 from alkaflow.launchpad.database import Database
 from alkaflow.launchpad.locks import LockedError, lock
+from alkaflow.launchpad.outbox import attempts_root
 from alkaflow.launchpad.owner import Owner
 from alkaflow.launchpad.queue import Claim, Queue
+from alkaflow.launchpad.results import left_over, paused, tally
+from alkaflow.launchpad.retries import deaths_after, may_try_again
+from alkaflow.launchpad.worker import Event, Worker, checkpoints_of
 from alkaflow.plans import Plan
 from alkaflow.records import Convergence, Provenance, Record, formula_of
+from alkaflow.settings import Settings
 from alkaflow.studies import Study
 from alkaflow.workflows import make_plan
+from alkaflow.workflows.checkpoint import RELAXATION, Checkpoint, fingerprint_of, save
 
 
 def plan_of(guests: list[str] | None = None, protocol: str = "screen", name: str = "test") -> Plan:
@@ -203,6 +211,85 @@ def test_a_dead_claimant_is_recognised_at_once(database: Database) -> None:
     again = queue.claim([claim.id])
     assert again is not None
     assert again.attempt == 2
+
+
+def save_steps(settings: Settings, claim: Claim, number: int) -> None:
+    """What a relaxation that has come so far leaves on disk."""
+    folder = checkpoints_of(settings, claim.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {"energies": np.zeros(number), "positions": np.zeros((number, len(claim.positions), 3))}
+    save(folder, Checkpoint(fingerprint_of(claim.calculation), {}, arrays), RELAXATION)
+
+
+@pytest.mark.parametrize(("steps", "deaths"), [((1, 2, 3, 4), 0), ((1, 1, 1), 2), ((1, 1, 1, 1), 3), ((1, 1, 1, 2), 0)])
+def test_a_worker_killed_after_progress_is_not_held_against_a_calculation(
+    database: Database, settings: Settings, steps: tuple[int, ...], deaths: int
+) -> None:
+    """Killed with kill -9, at a further step each time or at the same one; the checkpoints say which."""
+    queue = Queue(database, attempts_in=attempts_root(settings))
+    queue.submit(plan_of())
+    relax = database.calculations.find_one({"step": "relax"})["_id"]
+    for number in steps:
+        claim = queue.claim([relax])
+        assert claim is not None
+        save_steps(settings, claim, number)
+        die_holding_a_claim(database, relax)
+        assert Queue(database).repair() == [relax]
+    document = database.calculations.find_one({"_id": relax})
+    assert document["deaths"] == ["worker_lost"] * deaths
+    assert document["state"] == ("FIZZLED" if deaths == 3 else "READY")
+    assert database.attempts.count_documents({"outcome": "worker_lost"}) == len(steps)
+    assert_consistent(database)
+
+
+def test_whoever_gives_up_says_so(database: Database, settings: Settings) -> None:
+    queue = Queue(database)
+    queue.submit(plan_of())
+    relax = database.calculations.find_one({"step": "relax"})["_id"]
+    for number in range(3):
+        assert queue.claim([relax]) is not None
+        die_holding_a_claim(database, relax)
+        if number < 2:
+            queue.repair()
+    events: list[Event] = []
+    assert Worker(database, settings, events.append).run([relax]) == 0
+    [event] = events
+    assert (event.kind, event.calculation) == ("failed", relax)
+    assert event.message.startswith("worker_lost: 3 tries died")
+    assert event.message.endswith(f"it is not tried again: alkaflow why {relax[:8]}")
+
+
+def test_deaths_that_count() -> None:
+    lost, crashed, memory = "worker_lost", "engine_crashed", "out_of_memory"
+    assert deaths_after([lost], lost, moved_on=False) == [lost, lost]
+    assert deaths_after([lost, "walltime", crashed], lost, moved_on=True) == [crashed]
+    assert deaths_after([crashed], crashed, moved_on=True) == [crashed]
+    assert deaths_after([lost], "node_failure", moved_on=False) == [lost]
+    assert deaths_after([], memory, moved_on=True) == [memory]  # the next try plans with less
+    assert deaths_after([memory], memory, moved_on=True) == [memory]
+    assert not may_try_again(deaths_after([memory], memory, moved_on=False))
+
+
+def test_a_submission_tells_cancelled_and_paused_from_failed(database: Database) -> None:
+    queue, plan = Queue(database), plan_of()
+    queue.submit(plan)
+    control = Control(database, queue)
+    first, second, third, *rest = plan.calculations
+    claim = queue.claim()
+    assert claim is not None
+    queue.fail(claim, "scf_not_converged", "a reason", "")
+    others = [i for i in (first, second, third, *rest) if i != claim.id]
+    control.cancel({"_id": others[0]})
+    control.pause({"_id": {"$in": others[1:]}})
+    found = paused(database)
+    assert (found.number, found.command) == (3, "alkaflow resume test")
+    left = left_over(database)
+    assert (left.running, left.ready, left.blocked, left.waiting) == (0, 0, 0, 0)
+    again = queue.submit(plan)
+    assert sorted(again.again) == sorted([claim.id, others[0]])
+    assert again.cancelled == [others[0]]
+    assert again.paused == others[1:]
+    assert tally(database, plan.calculations).ended == 0
 
 
 def test_a_claim_on_another_host_counts_until_its_lease_ends(database: Database) -> None:
