@@ -234,11 +234,14 @@ def geometry(
 
 
 def _export_study(database: Any, name: str, protocol: str | None, output: Path) -> None:
-    from alkaflow.launchpad.campaign import bundle_of
+    from alkaflow.launchpad.campaign import bundle_of, has_properties
     from alkaflow.workflows import load_study, make_plan, write_bundle
 
     source = load_study(name)
     plan = make_plan(source.study, protocol, source.folder)
+    described = make_plan(source.study, protocol, source.folder, properties=True)
+    if has_properties(database, described):
+        plan = described
     bundle = bundle_of(database, plan)
     missing = len(plan.calculations) - len(bundle.records)
     if missing:
