@@ -6,21 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.constants import physical_constants
 
 from alkaflow.analysis.methods import Methods, methods_of, versions_of
 from alkaflow.analysis.plot_charges import scheme_name
+from alkaflow.analysis.potential_scale import ISOVALUE
 from alkaflow.analysis.report_charges import ChargePanel
 from alkaflow.analysis.report_differences import Difference, differences
 from alkaflow.analysis.report_structures import Distance, anchor_distances, fragments_of
 from alkaflow.analysis.states import NOT_YET, Chosen, SpinState, choose_lowest
+from alkaflow.analysis.surface import SurfaceMesh
+from alkaflow.analysis.surface_record import mesh_of_arrays
 from alkaflow.analysis.table import Table, TableRow, build_table
 from alkaflow.errors import ADVICE, AlkaflowError, BadInputError
 from alkaflow.files import sha256_of
 from alkaflow.plans import Leg, Plan, PlanRow
 from alkaflow.records import Record, Surface
-from alkaflow.structures import FloatArray
 
 TEMPERATURE = 298.15
 """Of Boltzmann weights [K]."""
@@ -75,16 +76,6 @@ class Failure:
     cause: str
     advice: str
     command: str
-
-
-@dataclass(frozen=True)
-class SurfaceMesh:
-    """The surface in the file of a record: places [bohr], triangles, normals, potential [Hartree/e]."""
-
-    vertices: FloatArray
-    faces: NDArray[np.int64]
-    normals: FloatArray
-    potential: FloatArray
 
 
 @dataclass(frozen=True)
@@ -321,7 +312,5 @@ def _mesh(record: Record, read_file: Callable[[str], bytes] | None) -> SurfaceMe
     if sha256_of(data) != record.orbitals.sha256:
         raise BadInputError(f"the surface of {record.id} is damaged: its file has another hash")
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        wanted = ("vertices", "faces", "normals", "potential")
-        if any(name not in arrays.files for name in wanted):
-            return None
-        return SurfaceMesh(*(np.asarray(arrays[name]) for name in wanted))
+        isovalue = record.surface.isovalue if record.surface else ISOVALUE
+        return mesh_of_arrays({name: arrays[name] for name in arrays.files}, isovalue)

@@ -1,21 +1,17 @@
 """The pictures of a report, as PNG and SVG."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from alkaflow.analysis.plot_charges import charges_picture
 from alkaflow.analysis.plot_energies import compared_chart, site_ladder
 from alkaflow.analysis.plot_structure import structure_picture
 from alkaflow.analysis.plot_style import figure_bytes, figure_texts
 from alkaflow.analysis.report_blocks import host_stem, row_stem, surface_stem
-from alkaflow.analysis.report_data import Report, SurfaceEntry
+from alkaflow.analysis.report_data import Report
 from alkaflow.analysis.report_structures import drawn_pairs, structure_of_record
-from alkaflow.records import SurfaceExtremum
-from alkaflow.structures import FloatArray
-from alkaflow.units import BOHR_ANGSTROM, HARTREE_KCAL_MOL
+from alkaflow.analysis.surface_record import marks_of_surface
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,15 +29,6 @@ class Drawn:
     width: float
     png: bytes
     svg: bytes
-
-
-@dataclass(frozen=True)
-class _Mark:
-    """An extremum as pictures of surfaces take it: position [bohr], potential [Hartree/e]."""
-
-    position: FloatArray
-    potential: float
-    kind: str
 
 
 def draw_report(report: Report) -> list[Drawn]:
@@ -103,7 +90,16 @@ def views_page(report: Report) -> str | None:
     limits = common_limits([mesh for _, mesh in drawn]) if drawn else None
     for entry, mesh in drawn:
         structure = structure_of_record(entry.record, entry.name)
-        views.append(surface_view(mesh, structure, _marks(entry), limits, entry.name, isovalue=entry.surface.isovalue))
+        views.append(
+            surface_view(
+                mesh,
+                structure,
+                marks_of_surface(entry.surface, _MARKED),
+                limits,
+                entry.name,
+                isovalue=entry.surface.isovalue,
+            )
+        )
     return page(report.title, "\n".join(views)) if views else None
 
 
@@ -122,15 +118,6 @@ def _surfaces(report: Report) -> "Iterator[tuple[str, str, Figure]]":
     limits = common_limits([mesh for _, mesh in drawn])
     for entry, mesh in drawn:
         structure = structure_of_record(entry.record, entry.name)
-        figure = surface_picture(mesh, structure, _marks(entry), limits, entry.name, entry.surface.isovalue)
+        marks = marks_of_surface(entry.surface, _MARKED)
+        figure = surface_picture(mesh, structure, marks, limits, entry.name, entry.surface.isovalue)
         yield surface_stem(entry), f"electrostatic potential of {entry.name}", figure
-
-
-def _marks(entry: SurfaceEntry) -> list[_Mark]:
-    def marks(found: Sequence[SurfaceExtremum], kind: str) -> list[_Mark]:
-        return [
-            _Mark(np.array(e.position_angstrom) / BOHR_ANGSTROM, e.value_kcal_mol / HARTREE_KCAL_MOL, kind)
-            for e in found[:_MARKED]
-        ]
-
-    return marks(entry.surface.v_s_max, "maximum") + marks(entry.surface.v_s_min, "minimum")

@@ -5,19 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from alkaflow.analysis.density import Density
 from alkaflow.analysis.populations import atomic_charges
 from alkaflow.analysis.potential import FittedPotential
-from alkaflow.analysis.surface import (
-    SurfaceMesh,
-    SurfacePoint,
-    SurfaceStatistics,
-    molecular_surface,
-    surface_statistics,
-)
-from alkaflow.records import Charges, Surface, SurfaceExtremum
+from alkaflow.analysis.surface import SurfaceMesh, molecular_surface, surface_statistics
+from alkaflow.analysis.surface_record import arrays_of_mesh, surface_of
+from alkaflow.records import Charges, Surface
 from alkaflow.structures import FloatArray
 from alkaflow.units import HARTREE_KCAL_MOL
 
@@ -40,15 +33,8 @@ class Described:
 
     @property
     def arrays(self) -> dict[str, Any]:
-        """The surface as it is kept, to seven digits."""
-        mesh = self.mesh
-        return {
-            "vertices": mesh.vertices.astype(np.float32),
-            "faces": mesh.faces.astype(np.int32),
-            "normals": mesh.normals.astype(np.float16),
-            "potential": mesh.potential.astype(np.float32),
-            "nearest_atom": mesh.nearest_atom.astype(np.int16),
-        }
+        """The surface as its file keeps it."""
+        return arrays_of_mesh(self.mesh)
 
 
 def describe_density(density: Density, report: Report | None = None) -> Described:
@@ -88,54 +74,6 @@ def describe_surface(
     return surface_of(found, mesh.isovalue, error), mesh
 
 
-def surface_of(found: SurfaceStatistics, isovalue: float, fit_error: float | None) -> Surface:
-    """What a record holds of a surface; the error of its potential in kcal/mol."""
-    return Surface(
-        isovalue=isovalue,
-        area_angstrom2=found.area,
-        volume_angstrom3=found.volume,
-        positive_area_angstrom2=found.positive_area,
-        negative_area_angstrom2=found.negative_area,
-        mean_kcal_mol=found.mean,
-        mean_positive_kcal_mol=found.mean_positive,
-        mean_negative_kcal_mol=found.mean_negative,
-        average_deviation_kcal_mol=found.average_deviation,
-        variance_positive=found.variance_positive,
-        variance_negative=found.variance_negative,
-        variance=found.variance_total,
-        balance=found.balance,
-        v_s_max=[_extremum(point) for point in found.maxima],
-        v_s_min=[_extremum(point) for point in found.minima],
-        fit_error_kcal_mol=fit_error,
-    )
-
-
-def mesh_from_arrays(arrays: Any, isovalue: float) -> SurfaceMesh:
-    """The surface that a record of the step properties keeps.
-
-    Parameters
-    ----------
-    arrays
-        By name, as `Described.arrays` has them.
-    isovalue
-        Electron density on it [e/bohr^3].
-    """
-    return SurfaceMesh(
-        np.asarray(arrays["vertices"], float),
-        np.asarray(arrays["faces"], np.int64),
-        np.asarray(arrays["normals"], float),
-        np.asarray(arrays["potential"], float),
-        np.asarray(arrays["nearest_atom"], np.int64),
-        isovalue,
-    )
-
-
 def _sample(vertices: FloatArray) -> FloatArray:
     """Some points of a surface, evenly out of their order."""
     return vertices[:: max(1, len(vertices) // _SAMPLE)]
-
-
-def _extremum(point: SurfacePoint) -> SurfaceExtremum:
-    return SurfaceExtremum(
-        value_kcal_mol=point.value_kcal_mol, position_angstrom=point.position_angstrom, atom=point.atom
-    )

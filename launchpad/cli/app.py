@@ -7,7 +7,9 @@ import typer
 from alkaflow.launchpad.cli import (
     commands_calculate,
     commands_cluster,
+    commands_cube,
     commands_db,
+    commands_density,
     commands_queue,
     commands_report,
     commands_results,
@@ -51,8 +53,11 @@ for name, function in commands_queue.COMMANDS.items():
 for name, function in commands_report.COMMANDS.items():
     app.command(name)(function)
 app.command("calculate")(commands_calculate.calculate)
+for name, function in commands_density.COMMANDS.items():
+    app.command(name)(function)
 for name, function in commands_structures.COMMANDS.items():
     app.command(name)(function)
+app.command("cube")(commands_cube.cube)
 app.add_typer(commands_results.app, name="results")
 app.add_typer(commands_cluster.app, name="cluster")
 app.add_typer(commands_db.app, name="db")

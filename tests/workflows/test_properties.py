@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alkaflow.analysis.surface_record import mesh_of_arrays
 from alkaflow.levels import Xtb, parse_level
 from alkaflow.plans import SingleRun
 from alkaflow.records import Record
 from alkaflow.structures import load_host
 from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows.plan import plan_steps
-from alkaflow.workflows.properties import mesh_from_arrays
 from alkaflow.workflows.protocols import Protocol
 from alkaflow.workflows.steps import run_task
 from alkaflow.workflows.task import GUESS_FILE, ORBITAL_FILE, Task
@@ -94,7 +94,8 @@ def test_the_surface_is_that_of_water(described: tuple[Record, dict[str, np.ndar
     assert surface.positive_area_angstrom2 + surface.negative_area_angstrom2 == pytest.approx(surface.area_angstrom2)
     assert surface.fit_error_kcal_mol is not None
     assert surface.fit_error_kcal_mol < 0.2
-    mesh = mesh_from_arrays(arrays, surface.isovalue)
+    mesh = mesh_of_arrays(arrays, surface.isovalue)
+    assert mesh is not None
     distances = np.linalg.norm(mesh.vertices * BOHR_ANGSTROM - surface.v_s_max[0].position_angstrom, axis=1)
     near = mesh.potential[np.argmin(distances)] * 627.5095
     assert near == pytest.approx(surface.v_s_max[0].value_kcal_mol, abs=1.0)
