@@ -83,8 +83,10 @@ class Surface(_Part):
     positive_area_angstrom2: float
     negative_area_angstrom2: float
     mean_kcal_mol: float
-    mean_positive_kcal_mol: float | None = Field(description="over the positive area; none where there is none")
-    mean_negative_kcal_mol: float | None
+    mean_positive_kcal_mol: float | None = Field(
+        default=None, description="over the positive area; none where there is none"
+    )
+    mean_negative_kcal_mol: float | None = None
     average_deviation_kcal_mol: float = Field(description="Pi, mean absolute deviation from the mean")
     variance_positive: float = Field(description="of the positive values from their mean [(kcal/mol)^2]")
     variance_negative: float
