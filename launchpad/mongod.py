@@ -288,6 +288,5 @@ def _make_private(directory: Path) -> None:
         if not os.access(directory, os.W_OK | os.X_OK):
             raise ServiceError(f"cannot write to {directory}; set data_dir (or ALKAFLOW_DATA_DIR) to another place")
     except OSError as error:
-        raise ServiceError(
-            f"cannot use {directory}: {error.strerror}; set data_dir (or ALKAFLOW_DATA_DIR) to another place"
-        ) from None
+        advice = what_to_do(error, "set data_dir (or ALKAFLOW_DATA_DIR) to another place")
+        raise ServiceError(f"cannot use {directory}: {error.strerror}{advice}") from None

@@ -246,8 +246,9 @@ class Worker:
             return self._give_back(claim, str(error), had_time=time.monotonic() - begin > self._enough)
         except BaseException as error:
             with suppress(PyMongoError):  # without a database the claim is found dead later
-                kept = "; its checkpoint is kept" if self._left(claim) else ""
-                self._queue.release(claim, in_words(error, current_job()) + kept)
+                reached = self._left(claim)
+                kept = "; its checkpoint is kept" if reached else ""
+                self._queue.release(claim, in_words(error, current_job()) + kept, reached)
             raise
         finally:
             drop(claim.token)  # whatever became of it, this process does not work on it any more

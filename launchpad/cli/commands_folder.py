@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from alkaflow.launchpad.cli.output import duration, print_json, say, study_name
+from alkaflow.launchpad.cli.output import duration, number_of, print_json, say, study_name
 from alkaflow.launchpad.drain import Drain
 from alkaflow.settings import load_settings
 
@@ -47,9 +47,10 @@ def pack(
         print_json(_summary(made))
         return
     seconds = sum(item.seconds or 0.0 for item in made.items.values())
+    packed = number_of(len(made.items), "calculation is", "calculations are")
     print(
-        f"{len(made.items)} calculations are in {made.path}, about {duration(seconds)}; "
-        f"nobody else computes them until {made.contents.expires:%Y-%m-%d %H:%M} UTC"
+        f"{packed} in {made.path}, about {duration(seconds)}; "
+        f"nobody else computes what is in it until {made.contents.expires:%Y-%m-%d %H:%M} UTC"
     )
     say(f"on a node: alkaflow cluster compute {made.path.name}; then, back here: alkaflow sync {made.path}")
 
@@ -103,10 +104,11 @@ def _print_outcome(job: "JobFolder", outcome: "Outcome", drained: bool) -> None:
     print(f"{len(outcome.done)} of {len(job.items)} calculations have a result{settled}")
     for name, reason in (outcome.failed | outcome.damaged).items():
         print(f"failed: {name}  {job.items[name].title}: {reason}")
+    left = f"{number_of(len(outcome.left), 'is', 'are')} left"
     if outcome.left and drained:
-        print(f"{len(outcome.left)} are left, as this process was told to stop; the same command goes on")
+        print(f"{left}, as this process was told to stop; the same command goes on")
     elif outcome.left:
-        print(f"{len(outcome.left)} are left: no time was left, or they wait for one that failed")
+        print(f"{left}: no time was left, or waiting for one that failed")
     say(f"where the database is: alkaflow sync {job.path.name}")
 
 
