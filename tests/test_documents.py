@@ -31,6 +31,7 @@ _FENCED = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTIL
 _DECIMAL = re.compile(r"([-+]?\d+\.\d+)")
 
 
+@pytest.mark.timeout(1200)  # half a minute where nothing else runs
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
 @pytest.mark.usefixtures("database")
 def test_notebooks_run(
@@ -51,6 +52,7 @@ def test_notebooks_run(
         assert promised in said.getvalue()
 
 
+@pytest.mark.timeout(1200)  # half a minute where nothing else runs
 @pytest.mark.parametrize("document", SESSIONS, ids=lambda path: path.name)
 @pytest.mark.usefixtures("database")
 def test_sessions_in_documents_print_what_is_shown(
