@@ -76,4 +76,4 @@ class Density:
     @property
     def is_polarised(self) -> bool:
         """Whether the two spins differ."""
-        return self.coefficients[0] is not self.coefficients[1] and bool(np.abs(self.spin).max() > 1e-8)  # noqa: PLR2004
+        return self.coefficients[0] is not self.coefficients[1] and bool(np.abs(self.spin).max() > 1e-8)

@@ -99,6 +99,16 @@ def figure_bytes(figure: "Figure", form: str = "png") -> bytes:
     return buffer.getvalue()
 
 
+def smaller(png: bytes) -> bytes:
+    """The same picture in at most 256 colours, for pages that hold many."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return min(buffer.getvalue(), png, key=len)
+
+
 def save_figure(figure: "Figure", path: Path) -> Path:
     """Write a figure into a file that is whole or not there; returns its path.
 

@@ -102,6 +102,12 @@ def atomic_charges(
     return Charges(charges=_lists(charges), spins=_lists(spins) if density.is_polarised else {})
 
 
+def in_order(values: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Values by scheme in the order of `SCHEMES`; of schemes that are none of ours after them, as they are."""
+    known = [scheme.name for scheme in SCHEMES if scheme.name in values]
+    return {name: values[name] for name in [*known, *(name for name in values if name not in _BY_NAME)]}
+
+
 def possible_schemes(density: Density, with_potential: bool) -> list[str]:
     """Names of the schemes that can be computed of a density, in the order of `SCHEMES`."""
     left_out = set()

@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 
 from alkaflow.analysis.citations import bibtex
 from alkaflow.analysis.formats import format_table
+from alkaflow.analysis.plot_style import smaller
 from alkaflow.analysis.report_blocks import blocks_of
 from alkaflow.analysis.report_charges import charges_csv
 from alkaflow.analysis.report_data import Report, ReportSource, make_report
 from alkaflow.analysis.report_html import Embedded, render_html
 from alkaflow.analysis.report_markdown import render_markdown
-from alkaflow.analysis.report_pictures import Drawn, draw_report, views_page
+from alkaflow.analysis.report_pictures import Drawn, draw_report, draw_views
 from alkaflow.analysis.report_structures import xyz_files
 
 __all__ = ["PAGE", "PICTURES", "ReportSource", "make_report", "report_files"]
 
 PAGE = "index.html"
-VIEWS = "views.html"
 PICTURES, GEOMETRIES = "pictures", "geometries"
 _VECTORS = ("comparison", "ladder")  # pictures of few strokes, sharp at any size
 
@@ -44,12 +44,11 @@ def report_files(report: Report, beside: Sequence[tuple[str, str]] = ()) -> dict
     for picture in pictures:
         files[f"{PICTURES}/{picture.name}.png"] = picture.png
         files[f"{PICTURES}/{picture.name}.svg"] = picture.svg
-    if (views := views_page(report)) is not None:
-        files[VIEWS] = views.encode()
     listed = [*_listed(files), ("report.md", "this report as Markdown"), *beside]
     blocks = blocks_of(report, {picture.name: picture.alt for picture in pictures}, listed)
     files["report.md"] = render_markdown(report.title, report.table.doi, blocks, PICTURES).encode()
-    files[PAGE] = render_html(report.title, report.table.doi, blocks, _embedded(pictures)).encode()
+    views = draw_views(report, pictures)
+    files[PAGE] = render_html(report.title, report.table.doi, blocks, _embedded(pictures), views).encode()
     return files
 
 
@@ -58,7 +57,7 @@ def _embedded(pictures: Sequence[Drawn]) -> dict[str, Embedded]:
     return {
         one.name: Embedded("image/svg+xml", one.svg, one.width)
         if one.name in _VECTORS
-        else Embedded("image/png", one.png, one.width)
+        else Embedded("image/png", smaller(one.png), one.width)
         for one in pictures
     }
 
@@ -66,7 +65,6 @@ def _embedded(pictures: Sequence[Drawn]) -> dict[str, Embedded]:
 def _listed(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Files and folders with what they are."""
     known = {
-        VIEWS: "every structure and surface to turn, in three dimensions",
         "table.csv": "the table with every number",
         "table.tex": "the table for LaTeX (booktabs)",
         "charges.csv": "charges and spins of every atom by every scheme",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alkaflow.analysis.plot_charges import scheme_name
+from alkaflow.analysis.populations import in_order
 from alkaflow.records import Record
 
 _NO_CHARGE = 0.05  # e; a smaller one has no sign worth a word
@@ -33,12 +34,12 @@ class ChargePanel:
     @property
     def charges(self) -> Mapping[str, list[float]]:
         """By scheme, in atom order [e]."""
-        return self.record.populations.charges if self.record.populations else {}
+        return in_order(self.record.populations.charges) if self.record.populations else {}
 
     @property
     def spins(self) -> Mapping[str, list[float]]:
         """Spin populations by scheme."""
-        return self.record.populations.spins if self.record.populations else {}
+        return in_order(self.record.populations.spins) if self.record.populations else {}
 
     @property
     def sums(self) -> dict[str, dict[str, float]]:

@@ -4,8 +4,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 
+from alkaflow.analysis.page import POLICY, data_file
 from alkaflow.analysis.report_blocks import (
     Beside,
     Block,
@@ -19,9 +19,8 @@ from alkaflow.analysis.report_blocks import (
     Picture,
     Text,
 )
+from alkaflow.analysis.viewer import scripts_for
 
-# Nothing may be fetched or run; pictures and styles are in the page.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _SECTION = 2
 _PIXELS_PER_INCH = 130  # letters of 8 points are as large as those of the page's tables
 _WORDS = {
@@ -40,7 +39,7 @@ _PAGE = """<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <style>
 {style}</style>
-</head>
+{library}</head>
 <body>
 <header>
 <h1>{title}</h1>
@@ -49,7 +48,7 @@ _PAGE = """<!DOCTYPE html>
 <main>
 {body}
 </main>
-</body>
+{script}</body>
 </html>
 """
 
@@ -63,7 +62,13 @@ class Embedded:
     width: float
 
 
-def render_html(title: str, doi: str | None, blocks: Sequence[Block], pictures: Mapping[str, Embedded]) -> str:
+def render_html(
+    title: str,
+    doi: str | None,
+    blocks: Sequence[Block],
+    pictures: Mapping[str, Embedded],
+    views: Mapping[str, str] | None = None,
+) -> str:
     """Render blocks.
 
     Parameters
@@ -74,21 +79,27 @@ def render_html(title: str, doi: str | None, blocks: Sequence[Block], pictures: 
         In their order.
     pictures
         By name; they become part of the page.
+    views
+        What stands in the place of some of them: HTML of `alkaflow.analysis.viewer`.
     """
     linked = [block for block in blocks if isinstance(block, Heading) and block.level == _SECTION and block.anchor]
-    style = (files("alkaflow.analysis") / "data" / "report.css").read_text(encoding="utf-8")
+    style = data_file("viewer.css") + data_file("report.css")
+    body = "\n".join(_block(block, pictures, views or {}) for block in blocks)
+    library, script = scripts_for(body)
     link = f'<a href="https://doi.org/{escape(doi)}">doi {escape(doi)}</a>' if doi else ""
     return _PAGE.format(
-        policy=_POLICY,
+        policy=POLICY,
         title=escape(title),
         style=style,
         doi=f'<p class="doi">Published: {link}</p>\n' if link else "",
         nav=" ".join(f'<a href="#{escape(block.anchor)}">{escape(block.text)}</a>' for block in linked),
-        body="\n".join(_block(block, pictures) for block in blocks),
+        library=library,
+        body=body,
+        script=script,
     )
 
 
-def _block(block: Block, pictures: Mapping[str, Embedded]) -> str:  # noqa: C901, PLR0911
+def _block(block: Block, pictures: Mapping[str, Embedded], views: Mapping[str, str]) -> str:  # noqa: C901, PLR0911
     match block:
         case Heading(level, text, anchor):
             named = f' id="{escape(anchor)}"' if anchor else ""
@@ -110,7 +121,7 @@ def _block(block: Block, pictures: Mapping[str, Embedded]) -> str:  # noqa: C901
         case Cells(rows, caption, ragged):
             return _table(rows, caption, ragged)
         case Picture(name, alt, folded):
-            return _picture(pictures[name], alt, folded)
+            return views.get(name) or _picture(pictures[name], alt, folded)
         case Files(listed):
             entries = "".join(
                 f'<li><a href="{escape(name)}">{escape(name)}</a>: {escape(what)}</li>' for name, what in listed
@@ -118,7 +129,7 @@ def _block(block: Block, pictures: Mapping[str, Embedded]) -> str:  # noqa: C901
             return f"<ul>{entries}</ul>"
         case Beside(columns):
             inside = "\n".join(
-                f"<div>{chr(10).join(_block(one, pictures) for one in column)}</div>" for column in columns
+                f"<div>{chr(10).join(_block(one, pictures, views) for one in column)}</div>" for column in columns
             )
             return f'<div class="beside">{inside}</div>'
 

@@ -1,13 +1,13 @@
 """The pictures of a report, as PNG and SVG."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alkaflow.analysis.plot_charges import charges_picture
 from alkaflow.analysis.plot_energies import compared_chart, site_ladder
 from alkaflow.analysis.plot_structure import structure_picture
-from alkaflow.analysis.plot_style import figure_bytes, figure_texts
+from alkaflow.analysis.plot_style import figure_bytes, figure_texts, smaller
 from alkaflow.analysis.report_blocks import host_stem, row_stem, surface_stem
 from alkaflow.analysis.report_data import Report
 from alkaflow.analysis.report_structures import drawn_pairs, structure_of_record
@@ -75,32 +75,28 @@ def _figures(report: Report) -> "Iterator[tuple[str, str, Figure]]":
     yield from _surfaces(report)
 
 
-def views_page(report: Report) -> str | None:
-    """A page with every structure and surface to turn; None where there is none."""
+def draw_views(report: Report, drawn: Sequence[Drawn]) -> dict[str, str]:
+    """Structures and surfaces to turn, as HTML, by the name of the picture that each stands for."""
     from alkaflow.analysis.surface_picture import common_limits
-    from alkaflow.analysis.viewer import molecule_view, page, surface_view
+    from alkaflow.analysis.viewer import molecule_view, surface_view
 
-    views = []
-    for one in report.rows:
+    stills = {one.name: smaller(one.png) for one in drawn}
+    views: dict[str, str] = {}
+    for number, one in enumerate(report.rows):
         if one.record is not None:
             title = f"{one.row.label}: {one.row.guest} on {one.row.host}, {one.row.site_label}"
-            views.append(molecule_view(structure_of_record(one.record, title), None, drawn_pairs(one.distances), title))
-    views += [molecule_view(structure_of_record(host.record, host.name)) for host in report.alone]
-    drawn = [(entry, entry.mesh) for entry in report.surfaces if entry.mesh is not None]
-    limits = common_limits([mesh for _, mesh in drawn]) if drawn else None
-    for entry, mesh in drawn:
-        structure = structure_of_record(entry.record, entry.name)
-        views.append(
-            surface_view(
-                mesh,
-                structure,
-                marks_of_surface(entry.surface, _MARKED),
-                limits,
-                entry.name,
-                isovalue=entry.surface.isovalue,
-            )
-        )
-    return page(report.title, "\n".join(views)) if views else None
+            name, structure = f"{row_stem(number, one.row.label)}-structure", structure_of_record(one.record, title)
+            views[name] = molecule_view(structure, None, drawn_pairs(one.distances), title, stills.get(name))
+    for number, host in enumerate(report.alone):
+        name, structure = f"{host_stem(number, host.name)}-structure", structure_of_record(host.record, host.name)
+        views[name] = molecule_view(structure, caption=host.name, still=stills.get(name))
+    surfaces = [(entry, entry.mesh) for entry in report.surfaces if entry.mesh is not None]
+    limits = common_limits([mesh for _, mesh in surfaces]) if surfaces else None
+    for entry, mesh in surfaces:
+        name, structure = surface_stem(entry), structure_of_record(entry.record, entry.name)
+        marks, isovalue = marks_of_surface(entry.surface, _MARKED), entry.surface.isovalue
+        views[name] = surface_view(mesh, structure, marks, limits, entry.name, stills.get(name), isovalue)
+    return views
 
 
 def _words(what: str, figure: "Figure") -> str:

@@ -76,15 +76,23 @@ def page(title: str, body_html: str) -> str:
         HTML, used as it is: what it takes from elsewhere has to be escaped by whoever writes it. Views of
         `molecule_view` and `surface_view` in it are drawn by 3Dmol.js, which is in the page once, and only then.
     """
-    views = 'class="view3d"' in body_html
+    library, script = scripts_for(body_html)
     return _PAGE.format(
         policy=POLICY,
         title=escape(title),
         style=data_file("viewer.css"),
-        library=f"<script>\n{harmless(data_file('3Dmol-min.js'))}\n</script>\n" if views else "",
+        library=library,
         body=body_html,
-        script=f"<script>\n{data_file('viewer.js')}</script>\n" if views else "",
+        script=script,
     )
+
+
+def scripts_for(body_html: str) -> tuple[str, str]:
+    """What draws the views of a page, for its head and for its end; both empty where it has no view."""
+    if 'class="view3d"' not in body_html:
+        return "", ""
+    library = f"<script>\n{harmless(data_file('3Dmol-min.js'))}\n</script>\n"
+    return library, f"<script>\n{data_file('viewer.js')}</script>\n"
 
 
 def molecule_view(

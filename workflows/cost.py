@@ -92,7 +92,7 @@ def estimate(given: CalculationInput, threads: int, factor: float = 1.0, availab
     matrices = (auxiliary**2 if auxiliary else 6 * functions**2) * _MB
     orbitals = 2 * functions * max(occupied, 1) * _MB  # both spins
     disk = orbitals * (1 + _CHECKPOINTS) + (integrals if on_disk else 0.0)
-    if given.step != "energy":
+    if given.step in ("relax", "frequencies"):
         disk += auxiliary * functions * occupied * _spins(given) * _MB  # PySCF's fitted gradients always put that there
     return Cost(
         seconds=_START_SECONDS + factor * operations / (_RATE * threads),

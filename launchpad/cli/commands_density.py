@@ -28,7 +28,7 @@ def charges(
 
     From the record of the step properties where there is one (reproduce --properties), computed here otherwise.
     """
-    from alkaflow.analysis.populations import SCHEMES, atomic_charges
+    from alkaflow.analysis.populations import SCHEMES, atomic_charges, in_order
     from alkaflow.analysis.potential import FittedPotential
     from alkaflow.launchpad.database import open_database
     from alkaflow.launchpad.densities import density_of_record, find
@@ -45,14 +45,14 @@ def charges(
     values = known.spins if spins else known.charges
     if spins and not values:
         raise BadInputError(f"calculation {found.energy.id} has no unpaired electrons; leave out --spins")
-    ordered = {scheme.name: values[scheme.name] for scheme in SCHEMES if scheme.name in values}
+    ordered = in_order(values)
     if picture is not None:
         _draw_charges(found, ordered, spins, picture)
     if as_json:
         print_json(ordered)
         return
     titles = {scheme.name: scheme.title for scheme in SCHEMES}
-    _print_charges(found, {titles[name]: column for name, column in ordered.items()}, spins)
+    _print_charges(found, {titles.get(name, name): column for name, column in ordered.items()}, spins)
 
 
 def _print_charges(found: Any, columns: dict[str, list[float]], spins: bool) -> None:
@@ -94,6 +94,9 @@ def esp(
     spacing: Annotated[
         float, typer.Option("--spacing", min=0.05, max=2.0, help="Of the points of the cube [bohr].")
     ] = 0.3,
+    guest: Annotated[
+        str | None, typer.Option("--guest", help="Also the potential above the sites of this guest, the best first.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the electrostatic potential on the surface of 0.001 e/bohr^3: its extrema, areas and averages.
@@ -111,7 +114,8 @@ def esp(
     with open_database(load_settings()) as database:
         found = find(database, calculation)
         known = found.properties
-        density = density_of_record(database, found.energy) if known is None or cube is not None else None
+        needed = known is None or cube is not None or guest is not None
+        density = density_of_record(database, found.energy) if needed else None
         mesh, surface = None, known.surface if known else None
         if known is not None and surface is not None:
             mesh = mesh_of_arrays(arrays_of(database, known), surface.isovalue)
@@ -124,6 +128,7 @@ def esp(
 
         write_cube(electrostatic_potential(density, Box.around(density.molecule.atom_coords(), 6.0, spacing)), cube)
         say(f"written: {cube}")
+    sites = _sites(density, found.structure, guest) if guest is not None else []
     extrema = marks_of_surface(surface)
     title = f"{found.energy.formula}, {found.energy.level}"
     if picture is not None:
@@ -140,9 +145,49 @@ def esp(
         write_text(page(title, view), html)
     data = surface.model_dump(mode="json")
     if as_json:
-        print_json({"id": found.energy.id, "formula": found.energy.formula, "level": found.energy.level} | data)
+        data = {"id": found.energy.id, "formula": found.energy.formula, "level": found.energy.level} | data
+        print_json(data | ({"sites": sites} if guest is not None else {}))
     else:
         _print_surface(title, found.energy.symbols, data)
+        _print_sites(sites, guest)
+
+
+def _sites(density: Any, structure: Any, guest: str) -> list[dict[str, Any]]:
+    """The potential on the surface above each site of a guest [kcal/mol], where it attracts the guest most first.
+
+    Anions, and neutral molecules that are placed as such, go where it is positive; whatever else where it is negative.
+    """
+    from alkaflow.analysis.surface import site_values
+    from alkaflow.structures import find_sites, get_guest
+
+    sites = find_sites(structure, guest)
+    if not sites:
+        return []
+    sign = -1.0 if get_guest(guest).charge < 0 else 1.0
+    positions, normals = [site.position for site in sites], [site.normal for site in sites]
+    points = site_values(density, positions, normals)
+    rows = [
+        {
+            "site": site.id,
+            "label": site.label,
+            "multiplicity": site.multiplicity,
+            "value_kcal_mol": point.value_kcal_mol,
+            "position_angstrom": list(point.position_angstrom),
+            "atom": point.atom,
+        }
+        for site, point in zip(sites, points, strict=True)
+    ]
+    return sorted(rows, key=lambda row: sign * row["value_kcal_mol"])
+
+
+def _print_sites(sites: list[dict[str, Any]], guest: str | None) -> None:
+    if guest is None:
+        return
+    print(f"on the surface above the sites of {guest}, the most attractive first:")
+    print_columns(
+        ("site", "label", "multiplicity", "kcal/mol"),
+        [(row["site"], row["label"], row["multiplicity"], f"{row['value_kcal_mol']:+.2f}") for row in sites],
+    )
 
 
 def _print_surface(title: str, symbols: list[str], data: dict[str, Any]) -> None:

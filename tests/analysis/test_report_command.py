@@ -12,7 +12,7 @@ from alkaflow.settings import Settings
 from alkaflow.workflows.archive import make_archive, open_archive
 
 EXPECTED = {"archive.zip", "charges.csv", "geometries", "index.html", "pictures", "references.bib", "report.md",
-            "table.csv", "table.tex", "views.html"}  # fmt: skip
+            "table.csv", "table.tex"}  # fmt: skip
 
 
 @pytest.fixture

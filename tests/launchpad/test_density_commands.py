@@ -86,6 +86,9 @@ def _check_potential(row: PlanRow, tmp_path: Path, capsys: Capture) -> None:
         values = [sign * point["value_kcal_mol"] for point in found[name]]
         assert values == sorted(values, reverse=True), "strongest first"
         assert len(found[name][0]["position_angstrom"]) == 3
+    sites = read_json(capsys, "esp", host, "--guest", "Li+")["sites"]
+    assert sites[0]["site"].startswith("lone-pair")
+    assert sites[0]["value_kcal_mol"] == pytest.approx(found["v_s_min"][0]["value_kcal_mol"], abs=12)
     assert 35 < found["area_angstrom2"] < 50
     assert 20 < found["volume_angstrom3"] < 32
     assert "negative" in picture.read_text(encoding="utf-8")
@@ -129,6 +132,7 @@ def _check_refusals(row: PlanRow, tmp_path: Path, capsys: Capture) -> None:
         (["charges", "ffff"], "unknown calculation 'ffff'"),
         (["charges", host, "--spins"], "has no unpaired electrons"),
         (["charges", energy, "--picture", "x.txt"], "has to end in .png or .svg"),
+        (["esp", host, "--guest", "Lithium"], "unknown guest 'Lithium'"),
         (["esp", energy, "--cube", str(tmp_path / "no" / "x.cube")], "no folder"),
         (["cube", energy, "--what", "densty", *out], "did you mean 'density'"),
         (["cube", energy, "--what", "difference", *out], "a difference needs --part"),
