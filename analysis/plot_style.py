@@ -105,7 +105,8 @@ def smaller(png: bytes) -> bytes:
 
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(png)) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        plain = image.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        plain.save(buffer, "PNG", compress_level=6)
     return min(buffer.getvalue(), png, key=len)
 
 

@@ -48,7 +48,8 @@ def report_files(report: Report, beside: Sequence[tuple[str, str]] = ()) -> dict
     blocks = blocks_of(report, {picture.name: picture.alt for picture in pictures}, listed)
     files["report.md"] = render_markdown(report.title, report.table.doi, blocks, PICTURES).encode()
     views = draw_views(report, pictures)
-    files[PAGE] = render_html(report.title, report.table.doi, blocks, _embedded(pictures), views).encode()
+    flat = _embedded([one for one in pictures if one.name not in views])
+    files[PAGE] = render_html(report.title, report.table.doi, blocks, flat, views).encode()
     return files
 
 

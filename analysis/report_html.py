@@ -121,7 +121,7 @@ def _block(block: Block, pictures: Mapping[str, Embedded], views: Mapping[str, s
         case Cells(rows, caption, ragged):
             return _table(rows, caption, ragged)
         case Picture(name, alt, folded):
-            return views.get(name) or _picture(pictures[name], alt, folded)
+            return views[name] if name in views else _picture(pictures[name], alt, folded)
         case Files(listed):
             entries = "".join(
                 f'<li><a href="{escape(name)}">{escape(name)}</a>: {escape(what)}</li>' for name, what in listed

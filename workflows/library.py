@@ -12,6 +12,7 @@ from alkaflow.studies import Study, read_study
 from alkaflow.workflows.bundle import Bundle, read_bundle
 
 STUDY_FILE = "study.yaml"
+_BEST_FIRST = ("published", "composite", "published-sp", "anion-sp", "screen", "xtb")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def shipped_bundle(name: str, protocol: str | None = None) -> Bundle:
     if name not in shipped:
         raise UnknownNameError("shipped study", name, shipped)
     available = {path.stem: path for path in shipped[name].glob("*.json")}
-    for choice in (protocol,) if protocol else ("published", "composite", "published-sp", "screen"):
+    for choice in (protocol,) if protocol else _BEST_FIRST:
         if choice in available:
             return read_bundle(available[choice])
     raise BadInputError(

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alkaflow.calculations import CalculationInput
 from alkaflow.elements import is_transition_metal
 from alkaflow.errors import CalculationError
 from alkaflow.files import sha256_of, write_atomically
