@@ -314,7 +314,7 @@ def _charges(panel: ChargePanel, name: str, pictures: Mapping[str, str]) -> Iter
     yield Items(panel.disagreements)
     if name in pictures:
         few = len(panel.charges) <= _FEW
-        yield Picture(name, pictures[name], "" if few else f"charges of all atoms by {len(panel.charges)} schemes")
+        yield Picture(name, pictures[name], "" if few else f"charges of all atoms by {len(panel.drawn)} schemes")
 
 
 # --- spin states -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from alkaflow.records import Record
 
 _NO_CHARGE = 0.05  # e; a smaller one has no sign worth a word
 _SHOWN = 12  # atoms that a sentence names
+_DRAWN = 4  # schemes in a picture
+_KINDS = ("mulliken", "iao", "hirshfeld", "resp")  # by functions, by atomic orbitals, by space, by potential
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class ChargePanel:
     def charges(self) -> Mapping[str, list[float]]:
         """By scheme, in atom order [e]."""
         return in_order(self.record.populations.charges) if self.record.populations else {}
+
+    @property
+    def drawn(self) -> Mapping[str, list[float]]:
+        """Those that a picture shows: of many schemes one of each kind."""
+        held = self.charges
+        return held if len(held) <= _DRAWN else {name: held[name] for name in _KINDS if name in held}
 
     @property
     def spins(self) -> Mapping[str, list[float]]:

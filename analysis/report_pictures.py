@@ -61,16 +61,16 @@ def _figures(report: Report) -> "Iterator[tuple[str, str, Figure]]":
             structure_picture(structure, pairs, row.label),
         )
         if one.charges is not None and one.charges.charges:
-            schemes = ", ".join(one.charges.charges)
-            drawn = charges_picture(structure, one.charges.charges, title=title)
+            schemes = ", ".join(one.charges.drawn)
+            drawn = charges_picture(structure, one.charges.drawn, title=title)
             yield f"{stem}-charges", f"atomic charges of {title} by {schemes}", drawn
     for number, host in enumerate(report.alone):
         structure = structure_of_record(host.record, host.name)
         stem = host_stem(number, host.name)
         yield f"{stem}-structure", f"structure of {host.name}", structure_picture(structure, (), host.name)
         if host.charges is not None and host.charges.charges:
-            schemes = ", ".join(host.charges.charges)
-            drawn = charges_picture(structure, host.charges.charges, title=host.name)
+            schemes = ", ".join(host.charges.drawn)
+            drawn = charges_picture(structure, host.charges.drawn, title=host.name)
             yield f"{stem}-charges", f"atomic charges of {host.name} by {schemes}", drawn
     yield from _surfaces(report)
 

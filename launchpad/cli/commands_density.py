@@ -157,6 +157,8 @@ def _sites(density: Any, structure: Any, guest: str) -> list[dict[str, Any]]:
 
     Anions, and neutral molecules that are placed as such, go where it is positive; whatever else where it is negative.
     """
+    import numpy as np
+
     from alkaflow.analysis.surface import site_values
     from alkaflow.structures import find_sites, get_guest
 
@@ -164,7 +166,7 @@ def _sites(density: Any, structure: Any, guest: str) -> list[dict[str, Any]]:
     if not sites:
         return []
     sign = -1.0 if get_guest(guest).charge < 0 else 1.0
-    positions, normals = [site.position for site in sites], [site.normal for site in sites]
+    positions, normals = (np.array([getattr(site, name) for site in sites]) for name in ("position", "normal"))
     points = site_values(density, positions, normals)
     rows = [
         {

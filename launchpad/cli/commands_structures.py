@@ -61,7 +61,8 @@ def sites(
     if html is not None and html.suffix.lower() not in (".html", ".htm"):
         raise BadInputError(f"cannot write {html}: the name of a page ends in .html")
     if picture is not None:
-        from alkaflow.analysis.picture import check_picture_path, draw_sites
+        from alkaflow.analysis.picture import draw_sites
+        from alkaflow.analysis.plot_style import check_picture_path
 
         check_picture_path(picture)
     structure = load_host(host, charge, multiplicity, conformer, molecule)

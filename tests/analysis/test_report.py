@@ -126,7 +126,9 @@ def test_disagreements_of_schemes_are_said(bundle: Bundle) -> None:
     panel = ChargePanel(twisted, {"HATCN": tuple(range(30)), "Li": (30,)}, [1, 30])
     said = panel.disagreements
     assert said[0].startswith("the charge of HATCN has no clear sign")
-    assert any(text.startswith("the charge of Li has no clear sign: Mulliken +0.60, IAO +0.10, RESP -0.20") for text in said)
+    assert any(
+        text.startswith("the charge of Li has no clear sign: Mulliken +0.60, IAO +0.10, RESP -0.20") for text in said
+    )
     assert said[-2:] == ["schemes differ in sign on listed atoms: Li30", "schemes differ in sign on other atoms: C5"]
     assert not differ_in_sign([0.04, -0.5])
     assert differ_in_sign([0.06, -0.5])
