@@ -5,9 +5,11 @@ import io
 import numpy as np
 import pytest
 
+from alkaflow.analysis.surface_record import mesh_of_arrays
 from alkaflow.errors import BadInputError
 from alkaflow.levels import KohnSham
 from alkaflow.structures import Structure, classify_guest, hatcn
+from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows import load_study, make_plan, read_orbital_file, shipped_bundle, shipped_studies, shipped_table
 from alkaflow.workflows.bundle import orbital_path
 
@@ -27,11 +29,13 @@ def test_the_shipped_table() -> None:
         assert 0.4 < row.guest_charge["mulliken"] < 0.9  # charge goes from the metal to HATCN, as the paper says
 
 
-@pytest.mark.parametrize("protocol", ["published-sp", "screen"])
-def test_shipped_records_belong_to_todays_plan(protocol: str) -> None:
-    source = load_study("hatcn")
-    bundle = shipped_bundle("hatcn", protocol)
-    plan = make_plan(source.study, protocol, source.folder)
+@pytest.mark.parametrize(
+    ("study", "protocol"), [("hatcn", "published-sp"), ("hatcn", "screen"), ("ti6-pf6", "anion-sp")]
+)
+def test_shipped_records_belong_to_todays_plan(study: str, protocol: str) -> None:
+    source = load_study(study)
+    bundle = shipped_bundle(study, protocol)
+    plan = make_plan(source.study, protocol, source.folder, properties=bundle.plan.study.properties)
     assert bundle.plan == plan
     assert [record.id for record in bundle.records] == list(plan.calculations)
 
@@ -51,7 +55,7 @@ def test_shipped_orbitals_give_the_charges(protocol: str) -> None:
         assert isinstance(record.level_of_theory, KohnSham)
         with np.load(io.BytesIO(read_orbital_file(path, record.orbitals.sha256)), allow_pickle=False) as arrays:
             orbitals = {name: arrays[name] for name in arrays.files}
-        if record.formula != "C18LiN12":
+        if record.formula != "C18LiN12" or record.step != "energy":
             continue
         structure = Structure(tuple(record.symbols), np.array(record.positions_angstrom), 0, 2)
         molecule = build_molecule(structure, record.level_of_theory, 1000)
@@ -84,3 +88,58 @@ def test_what_is_not_shipped_is_said() -> None:
         shipped_table("hatcn", "composite")
     with pytest.raises(BadInputError, match="run: alkaflow reproduce dicyanopyrazine"):
         shipped_table("dicyanopyrazine")
+
+
+@pytest.mark.parametrize(("study", "protocol"), [("hatcn", "published-sp"), ("ti6-pf6", "anion-sp")])
+def test_shipped_surfaces_are_closed_and_as_large_as_said(study: str, protocol: str) -> None:
+    """Every edge belongs to two triangles; areas by the cross product, and Gauss's theorem for the volume."""
+    bundle = shipped_bundle(study, protocol)
+    path = orbital_path(shipped_studies()[study] / f"{protocol}.json")
+    described = [record for record in bundle.records if record.step == "properties"]
+    assert len(described) >= 3
+    for record in described:
+        assert record.surface is not None
+        assert record.orbitals is not None
+        with np.load(io.BytesIO(read_orbital_file(path, record.orbitals.sha256)), allow_pickle=False) as arrays:
+            mesh = mesh_of_arrays({name: arrays[name] for name in arrays.files}, record.surface.isovalue)
+        assert mesh is not None
+        edges = np.sort(mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+        assert set(np.unique(edges, axis=0, return_counts=True)[1]) == {2}
+        a, b, c = np.moveaxis(mesh.vertices[mesh.faces] * BOHR_ANGSTROM, 1, 0)
+        area = np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2
+        assert area == pytest.approx(record.surface.area_angstrom2, rel=1e-4)
+        volume = np.einsum("ij,ij->", a, np.cross(b, c)) / 6
+        assert volume == pytest.approx(record.surface.volume_angstrom3, rel=1e-4)
+        parent = bundle.by_id[str(record.parent)]
+        assert record.populations is not None
+        assert parent.populations is not None
+        for scheme, values in parent.populations.charges.items():
+            assert record.populations.charges[scheme] == pytest.approx(values, abs=1e-5)
+
+
+def test_the_anion_binds_to_the_amines_and_titanium_is_the_most_positive() -> None:
+    """E_b = -0.993 eV is published for the whole cluster; N-H..F contacts of 2 Angstrom, titanium far away."""
+    table = shipped_table("ti6-pf6")
+    (row,) = table.rows
+    assert row.computed_ev == pytest.approx(-0.993, abs=0.15)
+    corrected = row.parts_ev["interaction"] + row.parts_ev["counterpoise"]
+    assert row.parts_ev["interaction"] < corrected < -0.9  # the correction weakens the bond
+    assert row.parts_ev["host_deformation"] == pytest.approx(0, abs=1e-6)  # the host is rigid
+    bundle = shipped_bundle("ti6-pf6")
+    complex_ = bundle.by_id[bundle.plan.rows[0].complex_leg.energy]
+    symbols, places = np.array(complex_.symbols), np.array(complex_.positions_angstrom)
+    host = len(bundle.plan.hosts["pocket"].symbols)
+    fluorine = places[host:][symbols[host:] == "F"]
+    apart = np.linalg.norm(places[:host, None] - fluorine, axis=2).min(axis=1)
+    nearest = np.argsort(apart)[:2]
+    for atom in nearest:
+        assert symbols[atom] == "H"
+        assert 1.8 < apart[atom] < 2.4
+        bonded = np.argsort(np.linalg.norm(places[:host] - places[atom], axis=1))[1]
+        assert symbols[bonded] == "N"
+    titanium = int(np.flatnonzero(symbols == "Ti")[0])
+    assert apart[titanium] > 7
+    charged = bundle.by_id[str(bundle.plan.rows[0].host_leg.properties)].populations
+    assert charged is not None
+    for scheme in ("mulliken", "iao", "hirshfeld", "chelpg"):
+        assert int(np.argmax(charged.charges[scheme])) == titanium, scheme
