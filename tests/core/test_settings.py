@@ -27,7 +27,7 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("thread: 3\n", "did you mean 'threads'"),
         ("threads: many\n", "setting 'threads'"),
         ("- a\n", "expected 'key: value'"),
-        ("threads: 0\n", "greater than or equal to 1"),
+        ("threads: 0\n", "0 cannot be used; give a whole number"),
     ],
 )
 def test_bad_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, message: str) -> None:

@@ -193,11 +193,14 @@ def relaxation(constraints: Any, **changes: Any) -> CalculationInput:
     return CalculationInput.model_validate(content | changes)
 
 
-def test_constraints_have_a_place_in_dft_relaxations_only() -> None:
+def test_constraints_have_a_place_in_relaxations_only() -> None:
+    """GFN2-xTB freezes atoms, and holds no distance."""
     frozen = [{"kind": "freeze", "atoms": [1]}]
-    for changes in ({"step": "energy"}, {"level": Xtb()}):
-        with pytest.raises(ValidationError, match="only relaxations at Kohn-Sham levels take constraints"):
-            relaxation(frozen, **changes)
+    with pytest.raises(ValidationError, match="only relaxations take constraints, not the step 'energy'"):
+        relaxation(frozen, step="energy")
+    with pytest.raises(ValidationError, match="at gfn2-xtb can freeze atoms, but not hold a distance"):
+        relaxation([{"kind": "distance", "atoms": [0, 1]}], level=Xtb())
+    assert relaxation(frozen, level=Xtb()).constraints is not None
     with pytest.raises(ValidationError, match="atom 3 of 3"):
         relaxation([{"kind": "freeze", "atoms": [3]}])
     with pytest.raises(ValidationError, match="nothing is left to relax"):
