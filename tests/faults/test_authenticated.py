@@ -33,7 +33,7 @@ from alkaflow.launchpad.mongod import find_mongod
 from alkaflow.launchpad.queue import Queue
 from alkaflow.settings import Settings
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 
 SECRETS = (PASSWORD, quote(PASSWORD, safe=""))  # as it is, and as the connection string has it
 
@@ -160,7 +160,6 @@ def test_mongod_is_killed_while_a_calculation_runs(guarded: Guarded, inside: Dat
     check(inside, guarded, ids, ledger, out, errors)
 
 
-@pytest.mark.faults
 def test_mongod_is_down_at_delivery_and_sync_delivers(guarded: Guarded, inside: Database, tmp_path: Path) -> None:
     """The worker is told to go meanwhile: it says where the result is; what it says names no password."""
     ledger = tmp_path / "ledger"

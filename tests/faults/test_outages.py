@@ -28,7 +28,7 @@ def submitted(database: Database, number: int) -> set[str]:
     return set(run.calculations)
 
 
-@pytest.mark.parametrize("outage", [0.5, 3 * LEASE])
+@pytest.mark.parametrize("outage", [0.5, pytest.param(3 * LEASE, marks=pytest.mark.faults)])
 def test_mongod_is_killed_while_a_calculation_runs(
     server: Server, own: Database, tmp_path: Path, outage: float
 ) -> None:
@@ -49,6 +49,7 @@ def test_mongod_is_killed_while_a_calculation_runs(
     check_invariants(own, server.settings, {name}, ledger)
 
 
+@pytest.mark.faults
 def test_an_outage_longer_than_the_lease_of_workers_elsewhere(
     server: Server, own: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

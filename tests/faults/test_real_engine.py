@@ -31,7 +31,7 @@ from alkaflow.workflows.scf_checkpoint import SCF
 from alkaflow.workflows.steps import run_task
 from alkaflow.workflows.task import TASK_FILE, Task
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
 WATER = Structure(("O", "H", "H"), np.array([[0, 0, 0.12], [0, 0.76, -0.47], [0, -0.76, -0.47]]))
 PEROXIDE = Structure(
