@@ -33,6 +33,11 @@ _DISPERSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "d4": ("the D4 dispersion correction", ("d4",)),
 }
+_XTB_OPTIMISERS = {
+    None: ("the L-BFGS optimiser of ASE", "ase"),
+    "bfgs": ("the BFGS optimiser of ASE", "ase"),
+    "geometric": ("geomeTRIC in internal coordinates", "geometric"),
+}
 _SECOND_ROW = 11  # Na, where Pople's sets have other authors
 
 
@@ -130,12 +135,12 @@ def _geometries(records: list[Record], inputs: Mapping[str, CalculationInput]) -
     for number, (level, of_level) in enumerate(levels):
         start = "then relaxed further" if number else "relaxed"
         if isinstance(level, Xtb):
-            optimiser = "BFGS" if level.optimiser == "bfgs" else "L-BFGS"
+            optimiser, code = _XTB_OPTIMISERS[level.optimiser]
             said.append(
                 Sentence(
-                    f"Geometries were {start} with GFN2-xTB and the {optimiser} optimiser of ASE until no force "
+                    f"Geometries were {start} with GFN2-xTB and {optimiser} until no force "
                     f"exceeded {level.max_force} eV/Angstrom.",
-                    ("gfn2", "tblite", "ase"),
+                    ("gfn2", "tblite", code),
                 )
             )
         else:

@@ -55,8 +55,10 @@ class Xtb(BaseModel):
     accuracy: float = Field(default=0.1, gt=0, description="tblite's accuracy factor")
     max_force: float = Field(default=0.005, gt=0, description="a relaxation ends below this force [eV/Angstrom]")
     max_steps: int = Field(default=600, ge=1, description="a relaxation fails after this many steps")
-    optimiser: Literal["bfgs"] | None = Field(
-        default=None, description="none: L-BFGS; bfgs keeps the whole Hessian and finds its way off flat saddle points"
+    optimiser: Literal["bfgs", "geometric"] | None = Field(
+        default=None,
+        description="none: L-BFGS; bfgs keeps the whole Hessian and finds its way off flat saddle points; geometric "
+        "steps in internal coordinates, for what is large and soft, where no atom is frozen",
     )
 
     def __str__(self) -> str:

@@ -166,7 +166,7 @@ PROTOCOLS: dict[str, Protocol] = {
     for protocol in (
         Protocol(
             name="xtb",
-            relaxations=(Xtb(),),
+            relaxations=(Xtb(optimiser="geometric"),),
             energy=Xtb(),
             summary="GFN2-xTB throughout: for what is too large for anything else; trends, no energies to quote",
         ),

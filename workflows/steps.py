@@ -94,9 +94,15 @@ def _run_xtb(structure: Any, task: Task, progress: Any, directory: Path) -> dict
     if given.step not in ("relax", "energy"):
         raise CalculationError("bad_input", f"{given.step} are computed at Kohn-Sham levels, not at {given.level}")
     relax = given.step == "relax"
+    checkpoints, fingerprint = task.checkpoints or directory, fingerprint_of(given)
     frozen = {atom for constraint in given.constraints or () for atom in constraint.atoms}
-    kept = KeptGeometry(task.checkpoints or directory, fingerprint_of(given))
-    result = run_xtb(structure, given.level, relax, progress, frozen, kept)
+    if relax and given.level.optimiser == "geometric" and not frozen:
+        from alkaflow.workflows.xtb_internals import relax_in_internals
+
+        result = relax_in_internals(structure, given.level, progress, checkpoints, fingerprint)
+    else:
+        kept = KeptGeometry(checkpoints, fingerprint)
+        result = run_xtb(structure, given.level, relax, progress, frozen, kept)
     return {
         "start_positions_angstrom": structure.positions.tolist() if relax else None,
         "positions_angstrom": result.positions.tolist(),

@@ -1,13 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from alkaflow.errors import CalculationError
 from alkaflow.levels import Xtb
 from alkaflow.structures import Structure, build_complex, classify_guest, find_sites, hatcn, load_host
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.xtb_engine import KeptGeometry, run_xtb
+from alkaflow.workflows.xtb_internals import relax_in_internals
 
 
 def test_water_relaxes_to_a_stationary_point(tmp_path: Path) -> None:
@@ -115,3 +118,42 @@ def test_a_relaxation_goes_on_from_the_geometry_it_has_kept(tmp_path: Path) -> N
     assert np.linalg.norm(rest.positions[0] - rest.positions[1]) == pytest.approx(
         np.linalg.norm(whole.positions[0] - whole.positions[1]), abs=2e-3
     )
+
+
+def test_internal_coordinates_lead_to_the_minimum_of_cartesian_ones(tmp_path: Path) -> None:
+    """Another optimiser, another interface of tblite; the energy at the end is that of a fresh calculation there."""
+    host = load_host("dicyanopyrazine")
+    start = build_complex(host, "Li", find_sites(host, "Li")[0]).structure
+    expected = run_xtb(start, Xtb(max_force=0.001), True, Progress(tmp_path))
+    level = Xtb(max_force=0.001, optimiser="geometric")
+    found = relax_in_internals(start, level, Progress(tmp_path), tmp_path, "mine")
+    assert found.operations == expected.operations == 4
+    assert found.max_force < 0.001
+    assert found.energy == pytest.approx(expected.energy, abs=5e-7)
+    np.testing.assert_allclose(pdist(found.positions), pdist(expected.positions), atol=2e-3)
+    again = run_xtb(start.with_positions(found.positions), Xtb(), False, Progress(tmp_path))
+    assert again.energy == pytest.approx(found.energy, abs=5e-7)
+    assert again.max_force == pytest.approx(found.max_force, abs=1e-3)
+
+
+def test_a_charged_radical_has_its_charge_and_spin_in_internal_coordinates(tmp_path: Path) -> None:
+    start = Structure(("O", "H"), np.array([[0, 0, 0], [0, 0, 1.1]]), charge=1, multiplicity=3)
+    expected = run_xtb(start, Xtb(max_force=0.001), True, Progress(tmp_path))
+    level = Xtb(max_force=0.001, optimiser="geometric")
+    found = relax_in_internals(start, level, Progress(tmp_path), tmp_path, "mine")
+    assert found.energy == pytest.approx(expected.energy, abs=5e-7)
+    neutral = run_xtb(replace(start, charge=0, multiplicity=2), Xtb(), True, Progress(tmp_path))
+    assert abs(found.energy - neutral.energy) > 0.3
+
+
+def test_internal_coordinates_go_on_from_the_checkpoint_and_end_after_their_steps(tmp_path: Path) -> None:
+    host = load_host("dicyanopyrazine")
+    start = build_complex(host, "Li", find_sites(host, "Li")[0]).structure
+    few, many = Xtb(max_steps=3, optimiser="geometric"), Xtb(optimiser="geometric")
+    with pytest.raises(CalculationError, match="in 3 steps") as caught:
+        relax_in_internals(start, few, Progress(tmp_path), tmp_path, "mine")
+    assert caught.value.outcome == "relaxation_not_converged"
+    rest = relax_in_internals(start, many, Progress(tmp_path), tmp_path, "mine")
+    assert rest.resumed == 4  # the start and three steps
+    whole = relax_in_internals(start, many, Progress(tmp_path), tmp_path, "other")
+    assert whole.energies == pytest.approx(rest.energies, abs=1e-7)  # charges begin anew
