@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from alkaflow.errors import MismatchError
-from alkaflow.levels import level_hash
+from alkaflow.levels import KohnSham, level_hash
 from alkaflow.records import Record
 from alkaflow.structures.structure import FloatArray
 from alkaflow.units import HARTREE_EV
@@ -73,7 +73,7 @@ def check_legs_match(complex_: Record, host: Record, *guests: Record) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """A difference of energies [eV], and how much of it is the dispersion term."""
+    """A difference of energies [eV], and how much of it is the dispersion term; NaN at GFN2-xTB, which does not say."""
 
     total: float
     dispersion: float
@@ -185,7 +185,7 @@ class Decomposition:
         found["dispersion"] = self.adsorption.dispersion
         if self.counterpoise is not None:
             found["counterpoise"] = self.counterpoise
-        return found
+        return {name: value for name, value in found.items() if not np.isnan(value)}
 
 
 def decompose(
@@ -226,7 +226,8 @@ def decompose(
 
 def _energies(record: Record) -> FloatArray:
     """Energy and its dispersion term [Hartree]."""
-    return np.array([record.energy_hartree, record.energy_components.get("dispersion", 0.0)])
+    without = 0.0 if isinstance(record.level_of_theory, KohnSham) else np.nan
+    return np.array([record.energy_hartree, record.energy_components.get("dispersion", without)])
 
 
 def _part(energies: FloatArray) -> Part:

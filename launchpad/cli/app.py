@@ -7,6 +7,7 @@ import typer
 from alkaflow.launchpad.cli import (
     commands_calculate,
     commands_cluster,
+    commands_contacts,
     commands_cube,
     commands_db,
     commands_density,
@@ -58,6 +59,7 @@ for name, function in commands_density.COMMANDS.items():
 for name, function in commands_structures.COMMANDS.items():
     app.command(name)(function)
 app.command("cube")(commands_cube.cube)
+app.command("contacts")(commands_contacts.contacts)
 app.add_typer(commands_results.app, name="results")
 app.add_typer(commands_cluster.app, name="cluster")
 app.add_typer(commands_db.app, name="db")

@@ -52,6 +52,7 @@ def test_one_study_from_the_queue_to_charges_surfaces_and_cubes(
     _check_charges(row, capsys)
     _check_potential(row, tmp_path, capsys)
     _check_cubes(row, tmp_path, capsys)
+    _check_contacts(row, database, capsys)
     _check_refusals(row, tmp_path, capsys)
     assert database.records.count_documents({}) == before  # looking writes nothing
     assert read_json(capsys, "charges", described) == read_json(capsys, "charges", energy)
@@ -72,6 +73,21 @@ def _check_charges(row: PlanRow, capsys: Capture) -> None:
     sums = {words[0]: words[1:] for words in lines if words and words[0] in ("host", "guest", "sum")}
     assert float(sums["guest"][0]) == pytest.approx(charges["mulliken"][3], abs=1e-3)
     assert float(sums["host"][0]) == pytest.approx(sum(charges["mulliken"][:3]), abs=2e-3)
+
+
+def _check_contacts(row: PlanRow, database: Database, capsys: Capture) -> None:
+    """Lithium at the oxygen of water, by the distance in the record; of water alone there are none."""
+    record = database.record(row.complex_leg.energy)
+    assert record is not None
+    places = np.array(record.positions_angstrom)
+    found = read_json(capsys, "contacts", record.id)
+    assert (found[0]["guest_atom"], found[0]["host_atom"]) == (3, record.symbols.index("O"))
+    assert found[0]["angstrom"] == pytest.approx(np.linalg.norm(places[3] - places[found[0]["host_atom"]]))
+    assert read_json(capsys, "contacts", record.id, "--within", "0.5") == []
+    assert run(["contacts", row.complex_leg.ids[0]]) == 0
+    assert "Li3..O0" in capsys.readouterr().out
+    assert run(["contacts", row.host_leg.energy]) == 2
+    assert "is not of a complex of a study" in capsys.readouterr().err
 
 
 def _check_potential(row: PlanRow, tmp_path: Path, capsys: Capture) -> None:
