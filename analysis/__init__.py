@@ -10,6 +10,7 @@ from alkaflow.analysis.energies import (
     decompose,
 )
 from alkaflow.analysis.formats import FORMATS, format_table
+from alkaflow.analysis.preference import Preference, site_preferences
 from alkaflow.analysis.table import Table, TableRow, build_table
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Decomposition",
     "FragmentRecords",
     "Part",
+    "Preference",
     "Table",
     "TableRow",
     "adsorption_energy_ev",
@@ -26,4 +28,5 @@ __all__ = [
     "decompose",
     "format_table",
     "published_checks",
+    "site_preferences",
 ]

@@ -78,10 +78,17 @@ def stick_shapes(
     places: FloatArray,
     radii: FloatArray,
     colours: Sequence[str] | None = None,
+    most: int = 99,
 ) -> Iterator[Shape]:
-    """Every bond is two halves, each in the colour of its atom, from the surface of the ball to the middle."""
+    """Every bond is two halves, each in the colour of its atom, from the surface of the ball to the middle.
+
+    Parameters
+    ----------
+    most
+        Shades of a bond at the most.
+    """
     hazes = depth_haze(places)
-    shades = max(_layers(structure) // 2, 2)
+    shades = min(max(_layers(structure) // 2, 2), most)
     of_atoms = _colours(structure, colours)
     for bond in sorted(bonds):
         middle = places[list(bond)].mean(axis=0)

@@ -2,19 +2,38 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable
 
+from alkaflow.analysis.preference import TEMPERATURE, preference_line, site_preferences
 from alkaflow.analysis.states import SpinState, heights_ev
 from alkaflow.analysis.table import Table, TableRow
 from alkaflow.errors import UnknownNameError
 
 
-def format_table(table: Table, style: str = "text") -> str:
-    """Return a table in one of FORMATS; raise UnknownNameError for another."""
+def format_table(table: Table, style: str = "text", temperature: float = TEMPERATURE) -> str:
+    """Return a table in one of FORMATS.
+
+    Parameters
+    ----------
+    table
+        Of a study.
+    style
+        One of FORMATS.
+    temperature
+        Of the weights of places [K].
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such format.
+    BadInputError
+        The temperature is not positive.
+    """
     if style not in FORMATS:
         raise UnknownNameError("format", style, FORMATS)
-    return FORMATS[style](table)
+    return FORMATS[style](table, temperature)
 
 
 def table_cells(table: Table) -> list[tuple[str, ...]]:
@@ -109,14 +128,15 @@ def _parts_note(table: Table) -> str:
     )
 
 
-def _notes(table: Table) -> list[str]:
-    """The lines under a table: method, checks, spin states, problems, warnings."""
+def _notes(table: Table, temperature: float) -> list[str]:
+    """The lines under a table: method, checks, preferred places, spin states, problems, warnings."""
     lines = [f"protocol {table.protocol}: {table.level}", f"{_formula(table)}; {': '.join(_charge_words(table))}"]
     if not all(row.reference.startswith("free") for row in table.rows):
         lines.append(f"guests are counted from: {', '.join(dict.fromkeys(row.reference for row in table.rows))}")
     if any(row.parts_ev for row in table.rows):
         lines.append(_parts_note(table))
     lines += [f"{check.verdict}: {check.claim} (computed: {check.computed})" for check in table.checks]
+    lines += [line for one in site_preferences(table, temperature) if (line := preference_line(one))]
     lines += list(dict.fromkeys(line for row in table.rows for line in _states_lines(row)))
     lines += [f"no number for {row.label}: {row.problem}" for row in table.rows if row.problem]
     lines += [f"{row.label}: {warning}" for row in table.rows for warning in row.warnings]
@@ -163,9 +183,13 @@ def _state_text(state: SpinState) -> str:
     return f"{state.multiplicity} at {state.above_lowest_ev:+.3f} eV{spin}"
 
 
-def _text(table: Table) -> str:
+def _text(table: Table, temperature: float) -> str:
     parts = parts_cells(table)
-    blocks = [_columns(table_cells(table)), *([["parts / eV", *_columns(parts)]] if parts else []), _notes(table)]
+    blocks = [
+        _columns(table_cells(table)),
+        *([["parts / eV", *_columns(parts)]] if parts else []),
+        _notes(table, temperature),
+    ]
     return "\n".join([_heading(table), *(line for block in blocks for line in ("", *block))]) + "\n"
 
 
@@ -177,12 +201,12 @@ def _columns(rows: list[tuple[str, ...]]) -> list[str]:
     return lines
 
 
-def _markdown(table: Table) -> str:
+def _markdown(table: Table, temperature: float) -> str:
     parts = parts_cells(table)
     lines = [f"**{_heading(table)}**", "", *_pipes(table_cells(table)), ""]
     if parts:
         lines += ["**parts / eV**", "", *_pipes(parts), ""]
-    return "\n".join([*lines, *(f"- {note}" for note in _notes(table))]) + "\n"
+    return "\n".join([*lines, *(f"- {note}" for note in _notes(table, temperature))]) + "\n"
 
 
 def _pipes(rows: list[tuple[str, ...]]) -> list[str]:
@@ -198,7 +222,7 @@ _CSV_FIELDS = ("label", "host", "guest", "site_kind", "site_label", "start_site"
                "per_atom_ev")  # fmt: skip
 
 
-def _csv(table: Table) -> str:
+def _csv(table: Table, _: float) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     schemes = sorted({scheme for row in table.rows for scheme in row.guest_charge})
@@ -216,8 +240,9 @@ def _csv(table: Table) -> str:
     return buffer.getvalue()
 
 
-def _json(table: Table) -> str:
-    return table.model_dump_json(indent=2) + "\n"
+def _json(table: Table, temperature: float) -> str:
+    preferences = [one.model_dump(mode="json") for one in site_preferences(table, temperature)]
+    return json.dumps(table.model_dump(mode="json") | {"preferences": preferences}, indent=2, ensure_ascii=False) + "\n"
 
 
 _LATEX_SPECIAL = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -229,12 +254,12 @@ def _escaped(text: str) -> str:
     return "".join(_LATEX_SPECIAL.get(character, character) for character in text)
 
 
-def _latex(table: Table) -> str:
+def _latex(table: Table, temperature: float) -> str:
     """A booktabs table with all columns, and another of the parts where there are some; the notes are comments."""
     caption, parts = _escaped(_heading(table)), parts_cells(table)
     lines = [
         r"% needs \usepackage{booktabs}",
-        *(f"% {note}" for note in _notes(table)),
+        *(f"% {note}" for note in _notes(table, temperature)),
         *_booktabs(table_cells(table), f"{caption}. {_escaped(table.level)}."),
     ]
     if parts:
@@ -266,7 +291,7 @@ def _latex_line(cells: tuple[str, ...]) -> str:
     return " & ".join(map(cell, cells)) + r" \\"
 
 
-FORMATS: dict[str, Callable[[Table], str]] = {
+FORMATS: dict[str, Callable[[Table, float], str]] = {
     "text": _text,
     "markdown": _markdown,
     "csv": _csv,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from alkaflow.analysis.plot_structure import draw_structure, prepare_axes, view_of
+from alkaflow.analysis.plot_structure import draw_structure, grey_sticks, prepare_axes, view_of
 from alkaflow.analysis.plot_style import (
     SERIES,
     SIGNED_MAP,
@@ -121,12 +121,13 @@ def charges_picture(
     figure = new_figure(width, height)
     points = 72 * panel / float(view.high[0] - view.low[0])
     gap = (width - columns * panel) / columns
+    sticks = grey_sticks(view)
     for number, (scheme, array) in enumerate(arrays.items()):
         row, column = divmod(number, columns)
         left, top = column * (panel + gap) + gap / 2, height - above - row * (tall + 0.26)
         axes = figure.add_axes((left / width, (top - tall - 0.26) / height, panel / width, tall / height))
         prepare_axes(axes, view)
-        draw_structure(axes, view, [to_hex(colours(scale(value))) for value in array])
+        draw_structure(axes, view, [to_hex(colours(scale(value))) for value in array], sticks=sticks)
         axes.set_title(scheme_name(scheme), loc="center", pad=2)
         for atom, value in enumerate(array):
             words = f"{structure.symbols[atom]}\n{signed(value)}"

@@ -1,6 +1,7 @@
 """How a calculation converged: energies along a relaxation, and energies and gradients along an SCF."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from alkaflow.analysis.plot_style import (
     TWO_COLUMNS,
     caption,
     empty_figure,
-    minus,
     new_figure,
     one_line,
     styled,
@@ -26,11 +26,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SMALLEST = 1e-7  # of differences on a logarithmic axis [Hartree]
+_WEAKEST = 1e-6  # force on a logarithmic axis [eV/Angstrom]
 _FAR = 100.0  # a relaxation that begins higher is drawn logarithmically [meV]
 _SCF_STAGE = "SCF cycle"
 
 
-@styled
+@dataclass(frozen=True)
+class Course:
+    """How a calculation went.
+
+    Attributes
+    ----------
+    title
+        What it is.
+    ending
+        How it ended, or where it is.
+    energies
+        Of a relaxation, per step from 0 [Hartree].
+    max_forces
+        The largest force on an atom, per step [eV/Angstrom]; empty where they were not kept.
+    """
+
+    title: str
+    ending: str
+    energies: Sequence[float] = ()
+    max_forces: Sequence[float] = ()
+
+
+def course_of(record: Record) -> Course:
+    """How a calculation with a record went."""
+    title = f"{record.formula}, {record.level}, 2S+1 = {record.multiplicity}"
+    return Course(title, _ending(record), record.energies_along_relaxation)
+
+
 def convergence_chart(record: Record, progress: Sequence[Mapping[str, Any]] | None = None) -> "Figure":
     """Draw the energies along a relaxation, and along an SCF where its cycles are known.
 
@@ -43,22 +71,30 @@ def convergence_chart(record: Record, progress: Sequence[Mapping[str, Any]] | No
         ``orbital_gradient`` of SCF cycles. Those of stage "SCF cycle" are drawn; a step that is not larger than the
         one before it begins another SCF.
     """
-    along = np.array(record.energies_along_relaxation, dtype=float)
+    return course_chart(course_of(record), progress)
+
+
+@styled
+def course_chart(course: Course, progress: Sequence[Mapping[str, Any]] | None = None) -> "Figure":
+    """Draw how a calculation went: energies and forces along a relaxation, and SCF cycles as `convergence_chart`."""
+    along = np.array(course.energies, dtype=float)
     cycles = [report for report in progress or [] if report.get("stage") == _SCF_STAGE]
-    panels = (len(along) > 1) + bool(cycles)
+    forces = len(along) > 1 and len(course.max_forces) == len(along)
+    panels = (len(along) > 1) + forces + bool(cycles)
     if panels == 0:
-        return empty_figure(f"{record.formula}, step {record.step}: {_ending(record)}; no energies along the way kept")
-    figure = new_figure(ONE_COLUMN if panels == 1 else TWO_COLUMNS, 2.6)
+        return empty_figure(f"{course.title}: {course.ending}; no energies along the way kept")
+    figure = new_figure(ONE_COLUMN if panels == 1 else TWO_COLUMNS * panels / 2, 2.6)
     axes = np.atleast_1d(figure.subplots(1, panels))
     if len(along) > 1:
         _draw_relaxation(axes[0], along)
+    if forces:
+        _draw_forces(axes[1], np.array(course.max_forces))
     if cycles:
         _draw_scf(axes[-1], cycles)
-    title = f"{record.formula}, {record.level}, 2S+1 = {record.multiplicity}"
-    figure.text(0.02, 0.985, one_line(title, 56 * panels), fontsize=9, fontweight="bold", va="top")
-    used = caption(figure, [_ending(record)], left=0.02)
+    figure.text(0.02, 0.985, one_line(course.title, 56 * panels), fontsize=9, fontweight="bold", va="top")
+    used = caption(figure, [_typeset(course.ending)], left=0.02)
     figure.subplots_adjust(
-        left=0.15 if panels == 1 else 0.075,
+        left=0.15 if panels == 1 else 0.15 / panels,
         right=0.86 if len(along) > 1 and panels == 1 else 0.985,
         top=0.89,
         bottom=(used + 0.42) / figure.get_figheight(),
@@ -72,7 +108,7 @@ def _draw_relaxation(axes: "Axes", energies: FloatArray) -> None:
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
     above = (energies - energies[-1]) * HARTREE_EV * 1000
-    axes.plot(np.arange(1, len(above) + 1), above, color=GOOD, marker="o", ms=2.2)
+    axes.plot(np.arange(len(above)), above, color=GOOD, marker="o", ms=2.2)
     axes.axhline(0.0, color="#999999", linewidth=0.7, zorder=1)
     axes.set_xlabel("relaxation step")
     axes.set_ylabel("energy above the last / meV")
@@ -91,6 +127,32 @@ def _draw_relaxation(axes: "Axes", energies: FloatArray) -> None:
     right.yaxis.set_minor_locator(NullLocator())
     right.set_ylabel("kJ/mol")
     right.spines["right"].set_visible(True)
+
+
+def _draw_forces(axes: "Axes", forces: FloatArray) -> None:
+    """The largest force at every step, logarithmic."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.plot(np.arange(len(forces)), np.maximum(forces, _WEAKEST), color=SERIES[5], marker="o", ms=2.2)
+    _set_decades(axes, np.maximum(forces, _WEAKEST))
+    axes.yaxis.set_major_formatter(_plain)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("relaxation step")
+    axes.set_ylabel("largest force / eV \N{ANGSTROM SIGN}\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT ONE}")
+
+
+def _set_decades(axes: "Axes", values: FloatArray) -> None:
+    """A logarithmic axis from one power of ten to another, so that some have numbers."""
+    from matplotlib.ticker import NullFormatter
+
+    reach = np.log10(values[np.isfinite(values)])
+    axes.set_yscale("log")
+    axes.set_ylim(10.0 ** np.floor(reach.min() - 0.02), 10.0 ** np.ceil(reach.max() + 0.02))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _typeset(text: str) -> str:
+    return text.replace("Angstrom", "\N{ANGSTROM SIGN}").replace(" -", " \N{MINUS SIGN}")
 
 
 def _plain(value: float, _: float) -> str:
@@ -117,11 +179,13 @@ def _draw_scf(axes: "Axes", cycles: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(at, broken, color=SERIES[5], marker="s", ms=2.4, label="orbital gradient / a.u.")
     for start in starts:
         axes.axvline(start - 0.5, color="#bbbbbb", linewidth=0.7, ls=":")
-    axes.set_yscale("log")
+    drawn = np.concatenate([np.maximum(changes, 0.1 * _SMALLEST), gradients])
+    if np.isfinite(drawn).any():
+        _set_decades(axes, drawn)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-").replace("e+00", ""))
     axes.set_xlabel("SCF cycle")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper right", handlelength=1.4)
+    axes.legend(loc="best", handlelength=1.4)
 
 
 def _ending(record: Record) -> str:
@@ -129,11 +193,11 @@ def _ending(record: Record) -> str:
     end, noun = record.convergence, "steps" if record.energies_along_relaxation else "SCF cycles"
     parts = [f"converged in {end.cycles} {noun}"]
     if end.max_force is not None:
-        parts.append(f"largest force {end.max_force:.4f} eV/\N{ANGSTROM SIGN}")
+        parts.append(f"largest force {end.max_force:.4f} eV/Angstrom")
     if end.energy_change is not None:
         parts.append(f"last energy change {abs(end.energy_change):.1e} Hartree")
     if end.orbital_gradient is not None:
         parts.append(f"orbital gradient {end.orbital_gradient:.1e}")
     if record.energies_along_relaxation:
-        parts.append(f"last energy {minus(record.energies_along_relaxation[-1], 6)} Hartree")
+        parts.append(f"last energy {record.energies_along_relaxation[-1]:.6f} Hartree")
     return "; ".join(parts)

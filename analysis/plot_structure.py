@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from alkaflow.analysis.balls import atom_radii, ball_shapes, darkened, dashes, draw_shapes, rgba, stick_shapes
+from alkaflow.analysis.balls import Shape, atom_radii, ball_shapes, darkened, dashes, draw_shapes, rgba, stick_shapes
 from alkaflow.analysis.colours import element_colour
 from alkaflow.analysis.plot_style import INK, MUTED, caption, new_figure, one_line, styled
 from alkaflow.analysis.viewpoint import view_rotation
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _MARGIN = 0.35  # around a drawing [Angstrom]
 _LARGEST = (4.6, 4.2)  # of a drawing [inch]
 _INCH_PER_ANGSTROM = 0.52  # of a small structure
+_GREY_SHADES = 4  # of a bond between balls that carry values
 _LEGEND = 0.26  # height of the key of the elements [inch]
 
 
@@ -75,7 +76,11 @@ def prepare_axes(axes: "Axes", view: View) -> None:
 
 
 def draw_structure(
-    axes: "Axes", view: View, colours: Sequence[str] | None = None, tied: Iterable[tuple[int, int]] = ()
+    axes: "Axes",
+    view: View,
+    colours: Sequence[str] | None = None,
+    tied: Iterable[tuple[int, int]] = (),
+    sticks: Sequence[Shape] | None = None,
 ) -> None:
     """Draw balls and sticks, and dashed lines between pairs of atoms.
 
@@ -83,13 +88,21 @@ def draw_structure(
     ----------
     colours
         ``#rrggbb`` of the balls; those of the elements where there are none.
+    sticks
+        Made before, as `grey_sticks` does; in the colours of the elements where there are none.
     """
-    greys = ["#9a9a9a"] * len(view.structure) if colours is not None else None
     tied = {(min(pair), max(pair)) for pair in tied}
-    sticks = stick_shapes(view.structure, sorted(view.bonds - tied), view.places, view.radii, greys)
+    if sticks is None:
+        sticks = list(stick_shapes(view.structure, sorted(view.bonds - tied), view.places, view.radii))
     balls = ball_shapes(view.structure, view.places, view.radii, colours)
     ties = [shape for i, j in sorted(tied) for shape in dashes(*_between(view, i, j), rgba(INK), 0.035, 0.13)]
     draw_shapes(axes, [*sticks, *balls, *ties])
+
+
+def grey_sticks(view: View) -> list[Shape]:
+    """The bonds of a structure whose balls carry values, for all drawings of it."""
+    greys = ["#9a9a9a"] * len(view.structure)
+    return list(stick_shapes(view.structure, sorted(view.bonds), view.places, view.radii, greys, _GREY_SHADES))
 
 
 def _between(view: View, i: int, j: int) -> tuple[FloatArray, FloatArray]:

@@ -18,6 +18,7 @@ from alkaflow.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 PICTURE_SUFFIXES = (".png", ".svg")
 """The formats of a picture, by the suffix of its file."""
@@ -26,6 +27,8 @@ ONE_COLUMN, TWO_COLUMNS = 3.5, 7.0
 """Widths of figures [inch]."""
 
 DPI = 300
+
+_PACKING = 4  # of PNG files: half the time of the usual 6, and a twentieth more bytes
 
 SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 """Colours of what stands side by side (Okabe and Ito, https://jfly.uni-koeln.de/color/)."""
@@ -92,22 +95,39 @@ def styled(make: "Callable[_P, Figure]") -> "Callable[_P, Figure]":
 
 def figure_bytes(figure: "Figure", form: str = "png") -> bytes:
     """Return a figure as PNG or SVG; the same figure gives the same bytes."""
+    if form == "png":
+        return png_bytes(figure_image(figure))
     buffer = io.BytesIO()
     with picture_style():
-        metadata = {"Date": None} if form == "svg" else {"Software": None}
-        figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata)
+        figure.savefig(buffer, format=form, dpi=DPI, metadata={"Date": None})
     return buffer.getvalue()
 
 
-def smaller(png: bytes) -> bytes:
-    """The same picture in at most 256 colours, for pages that hold many."""
+def figure_image(figure: "Figure") -> "Image":
+    """Return a figure as pixels."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    with Image.open(io.BytesIO(png)) as image:
-        plain = image.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        plain.save(buffer, "PNG", compress_level=6)
-    return min(buffer.getvalue(), png, key=len)
+    with picture_style():
+        figure.savefig(buffer, format="rgba", dpi=DPI)
+    size = int(figure.get_figwidth() * DPI), int(figure.get_figheight() * DPI)
+    return Image.frombytes("RGBA", size, buffer.getvalue()).convert("RGB")
+
+
+def png_bytes(image: "Image") -> bytes:
+    """Return pixels as PNG that knows its size in print."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=_PACKING, dpi=(DPI, DPI))
+    return buffer.getvalue()
+
+
+def small_png_bytes(image: "Image") -> bytes:
+    """Return pixels as PNG in at most 256 colours, for pages that hold many."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
 
 
 def save_figure(figure: "Figure", path: Path) -> Path:

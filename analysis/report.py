@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from alkaflow.analysis.citations import bibtex
 from alkaflow.analysis.formats import format_table
-from alkaflow.analysis.plot_style import smaller
 from alkaflow.analysis.report_blocks import blocks_of
 from alkaflow.analysis.report_charges import charges_csv
 from alkaflow.analysis.report_data import Report, ReportSource, make_report
@@ -58,7 +57,7 @@ def _embedded(pictures: Sequence[Drawn]) -> dict[str, Embedded]:
     return {
         one.name: Embedded("image/svg+xml", one.svg, one.width)
         if one.name in _VECTORS
-        else Embedded("image/png", smaller(one.png), one.width)
+        else Embedded("image/png", one.small, one.width)
         for one in pictures
     }
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from alkaflow.analysis.formats import parts_cells, table_cells
 from alkaflow.analysis.methods import reference_list
 from alkaflow.analysis.plot_charges import scheme_name
+from alkaflow.analysis.preference import TEMPERATURE, Preference, place_names
 from alkaflow.analysis.report_charges import ChargePanel
 from alkaflow.analysis.report_data import (
-    TEMPERATURE,
     Report,
     RowReport,
     SurfaceEntry,
@@ -122,6 +122,7 @@ def blocks_of(report: Report, pictures: Mapping[str, str], files: Sequence[tuple
         *_summary(report),
         *_table(report),
         *_charts(pictures),
+        *_preferences(report),
         *_failures(report),
         *_notes(report),
         *_differences(report),
@@ -170,6 +171,52 @@ def _charts(pictures: Mapping[str, str]) -> Iterator[Block]:
     for name in ("comparison", "ladder"):
         if name in pictures:
             yield Picture(name, pictures[name])
+
+
+def _preferences(report: Report) -> Iterator[Block]:
+    """Where each guest prefers to be, for those with several rows."""
+    if not report.preferences:
+        return
+    yield Heading(2, "Preferred places", "preference")
+    rows = [cells for one in report.preferences for cells in _place_cells(one)]
+    yield Cells(
+        [("guest", "place", "2S+1", "E(ads) / eV", "above best / eV", "published", "diff.", "equivalent places",
+          "weight"), *rows],
+        f"Weights are Boltzmann's at {TEMPERATURE} K by electronic energies, g (2S+1) exp(-E/kT) with g equivalent "
+        "places; averages are weighted so. Of several guests the energy is that of all together.",
+    )  # fmt: skip
+    yield Items([
+        f"left out: {left.name}, {left.reason}" + ("" if left.energy_ev is None else f", {left.energy_ev:.2f} eV")
+        for one in report.preferences for left in one.left_out
+    ])  # fmt: skip
+
+
+def _place_cells(preference: Preference) -> Iterator[tuple[str, ...]]:
+    """A row per spin state of every place, and their average."""
+    of = f"{preference.guest} on {preference.host}"
+    of = of if preference.guests == 1 else f"{preference.guests} {of}"
+    for name, place in zip(place_names(preference), preference.places, strict=True):
+        for state in place.states:
+            lowest = state is place.states[0]
+            above = place.above_ev + state.energy_ev - place.energy_ev
+            moved = [row for row in place.rows if row != state.row]
+            yield (
+                of,
+                f"{name} ({', '.join([state.row, *moved])})",
+                str(state.multiplicity),
+                f"{state.energy_ev:.2f}",
+                f"{above:.3f}",
+                f"{place.published_above_ev:.2f}" if lowest and place.published_above_ev is not None else "-",
+                f"{place.difference_ev:+.2f}" if lowest and place.above_ev and place.difference_ev is not None else "-",
+                str(place.site_multiplicity),
+                _weight(state.weight),
+            )
+    if preference.average_ev is not None:
+        yield of, "average", "", f"{preference.average_ev:.2f}", "", "", "", "", ""
+
+
+def _weight(weight: float | None) -> str:
+    return "-" if weight is None else f"< {_LEAST}" if weight < _LEAST else f"{weight:.3f}"
 
 
 def _failures(report: Report) -> Iterator[Block]:
@@ -329,7 +376,7 @@ def _states(report: Report) -> Iterator[Block]:
             line.of,
             str(line.state.multiplicity),
             "-" if line.state.above_lowest_ev is None else f"{line.state.above_lowest_ev:+.3f}",
-            "-" if line.weight is None else "< 0.001" if line.weight < _LEAST else f"{line.weight:.3f}",
+            _weight(line.weight),
             "-" if line.state.s_squared is None else f"{line.state.s_squared:.3f}",
             line.state.problem or "",
         )

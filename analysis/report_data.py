@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.constants import physical_constants
 
 from alkaflow.analysis.methods import Methods, methods_of, versions_of
 from alkaflow.analysis.plot_charges import scheme_name
 from alkaflow.analysis.potential_scale import ISOVALUE
+from alkaflow.analysis.preference import TEMPERATURE, Preference, site_preferences
 from alkaflow.analysis.report_charges import ChargePanel
 from alkaflow.analysis.report_differences import Difference, differences
 from alkaflow.analysis.report_structures import Distance, anchor_distances, fragments_of
@@ -22,11 +22,8 @@ from alkaflow.errors import ADVICE, AlkaflowError, BadInputError
 from alkaflow.files import sha256_of
 from alkaflow.plans import Leg, Plan, PlanRow
 from alkaflow.records import Record, Surface
+from alkaflow.units import BOLTZMANN_EV
 
-TEMPERATURE = 298.15
-"""Of Boltzmann weights [K]."""
-
-_BOLTZMANN_EV: float = physical_constants["Boltzmann constant in eV/K"][0]
 _MISSING_SHOWN = 20
 
 
@@ -117,6 +114,7 @@ class Report:
     table: Table
     rows: Sequence[RowReport]
     alone: Sequence[HostReport]
+    preferences: Sequence[Preference]
     states: Sequence[StateLine]
     failures: Sequence[Failure]
     missing: Sequence[str]
@@ -143,6 +141,7 @@ def make_report(source: ReportSource) -> Report:
         table=table,
         rows=rows,
         alone=[host for name, leg in plan.alone.items() if (host := _host(source, name, leg)) is not None],
+        preferences=[one for one in site_preferences(table) if one.rows > 1],
         states=state_lines(table),
         failures=_failures(source),
         missing=[i for i in plan.calculations if i not in records and i not in source.problems],
@@ -240,7 +239,7 @@ def _weighted(of: str, states: Sequence[SpinState]) -> list[StateLine]:
     known = [height for height in heights if height is not None]
     if len(known) == len(heights):
         shares = [
-            state.multiplicity * math.exp(-height / (_BOLTZMANN_EV * TEMPERATURE))
+            state.multiplicity * math.exp(-height / (BOLTZMANN_EV * TEMPERATURE))
             for state, height in zip(states, known, strict=True)
         ]
         weights = [share / sum(shares) for share in shares]

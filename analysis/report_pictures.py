@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from alkaflow.analysis.plot_charges import charges_picture
 from alkaflow.analysis.plot_energies import compared_chart, site_ladder
 from alkaflow.analysis.plot_structure import structure_picture
-from alkaflow.analysis.plot_style import figure_bytes, figure_texts, smaller
+from alkaflow.analysis.plot_style import figure_bytes, figure_image, figure_texts, png_bytes, small_png_bytes
 from alkaflow.analysis.report_blocks import host_stem, row_stem, surface_stem
 from alkaflow.analysis.report_data import Report
 from alkaflow.analysis.report_structures import drawn_pairs, structure_of_record
@@ -22,21 +22,27 @@ _MARKED = 3  # extrema of each kind
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture: the name of its files without suffix, what it shows, its width [inch], and both files."""
+    """A picture: the name of its files without suffix, what it shows, its width [inch], and its files.
+
+    ``small`` is the PNG with fewer colours, for pages.
+    """
 
     name: str
     alt: str
     width: float
     png: bytes
     svg: bytes
+    small: bytes
 
 
 def draw_report(report: Report) -> list[Drawn]:
     """Draw charts, structures, charges and potentials; nothing of what has no records."""
-    return [
-        Drawn(name, alt, figure.get_figwidth(), figure_bytes(figure), figure_bytes(figure, "svg"))
-        for name, alt, figure in _figures(report)
-    ]
+    drawn = []
+    for name, alt, figure in _figures(report):
+        image = figure_image(figure)
+        png, svg = png_bytes(image), figure_bytes(figure, "svg")
+        drawn.append(Drawn(name, alt, figure.get_figwidth(), png, svg, min(small_png_bytes(image), png, key=len)))
+    return drawn
 
 
 def _figures(report: Report) -> "Iterator[tuple[str, str, Figure]]":
@@ -80,7 +86,7 @@ def draw_views(report: Report, drawn: Sequence[Drawn]) -> dict[str, str]:
     from alkaflow.analysis.surface_picture import common_limits
     from alkaflow.analysis.viewer import molecule_view, surface_view
 
-    stills = {one.name: smaller(one.png) for one in drawn}
+    stills = {one.name: one.small for one in drawn}
     views: dict[str, str] = {}
     for number, one in enumerate(report.rows):
         if one.record is not None:

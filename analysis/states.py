@@ -23,6 +23,8 @@ class SpinState(BaseModel):
     s_squared: float | None = None
     calculation: str
     problem: str | None = None
+    final_place: str | None = Field(default=None, description="of a complex: where its guests ended")
+    final_multiplicity: int | None = Field(default=None, description="number of places equivalent to it")
     searched: list[ElectronicState] = Field(
         default_factory=list, description="electronic states of this multiplicity that a search found"
     )

@@ -311,8 +311,11 @@ def _painted(view: View, layers: Sequence[tuple[FloatArray, NDArray[np.integer],
 
 def _show(axes: "Axes", view: View, image: NDArray[np.uint8]) -> None:
     """Lay an image over a structure."""
-    (left, bottom), (right, top) = view.low, view.high
-    axes.imshow(image, extent=(left, right, bottom, top), alpha=_OPACITY, zorder=3, interpolation="antialiased")
+    from alkaflow.analysis.painting import Painting
+
+    painting = Painting(image, _OPACITY)
+    painting.set_zorder(3)
+    axes.add_artist(painting)
     prepare_axes(axes, view)
 
 

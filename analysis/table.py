@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from alkaflow.analysis.checks import Check, published_checks
@@ -14,21 +13,12 @@ from alkaflow.analysis.energies import (
     bulk_reference_ev,
     decompose,
 )
+from alkaflow.analysis.final_places import UNKNOWN, ended_at
 from alkaflow.analysis.states import NOT_YET, Chosen, SpinState, choose_lowest, problem_of, spin_states_of
-from alkaflow.errors import BadInputError, MismatchError
-from alkaflow.plans import PLACES_JOINT, Leg, Plan, PlanRow
+from alkaflow.errors import MismatchError
+from alkaflow.plans import Leg, Plan, PlanRow
 from alkaflow.records import Record
-from alkaflow.structures import (
-    Complex,
-    Placed,
-    Structure,
-    classify_complex,
-    classify_guest,
-    find_sites,
-    get_guest,
-    place_guests,
-    same_minimum,
-)
+from alkaflow.structures import get_guest
 
 Verdict = Literal["agrees", "deviates", "not published", "missing", "guest moved"]
 
@@ -47,6 +37,10 @@ class TableRow(BaseModel):
     start_site: str
     final_site: str | None = Field(description="site id after relaxation; null when unknown, elsewhere or dissociated")
     final_label: str
+    final_place: str | None = Field(
+        default=None, description="where it ended, as start_site is written; null where it is none of the places known"
+    )
+    final_multiplicity: int | None = Field(default=None, description="number of places equivalent to the final one")
     computed_ev: float | None
     published_ev: float | None
     difference_ev: float | None
@@ -160,8 +154,8 @@ def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapp
     reference_ev = shift * (1 if stepwise else guests)
     if parts and reference_ev:
         parts["reference"] = reference_ev
-    final_site, final_label, moved = _final_site(plan, row, legs.complex)
-    comparable = computed is not None and row.published_ev is not None and not moved
+    ended = ended_at(plan, row, legs.complex.record) if legs.complex else UNKNOWN
+    comparable = computed is not None and row.published_ev is not None and not ended.moved
     difference = computed - row.published_ev if comparable else None  # type: ignore[operator]
     states = _states(plan, row, records, problems)
     warnings += [_left_out(state) for state in states if state.problem not in (None, NOT_YET)] if not problem else []
@@ -173,13 +167,15 @@ def _row(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapp
         site_label=row.site_label,
         site_multiplicity=row.site_multiplicity,
         start_site=row.site,
-        final_site=final_site,
-        final_label=final_label,
+        final_site=ended.site,
+        final_label=ended.label,
+        final_place=ended.place,
+        final_multiplicity=ended.multiplicity,
         computed_ev=computed,
         published_ev=row.published_ev,
         difference_ev=difference,
         tolerance_ev=row.tolerance_ev,
-        verdict=_verdict(computed, difference, row.tolerance_ev, moved),
+        verdict=_verdict(computed, difference, row.tolerance_ev, ended.moved),
         multiplicity=legs.complex.record.multiplicity if legs.complex else None,
         s_squared=legs.complex.record.s_squared if legs.complex else None,
         guest_charge=_guest_charge(plan, row, legs.complex),
@@ -256,10 +252,20 @@ def _frequencies(leg: Leg, records: Mapping[str, Record]) -> Record | None:
 
 
 def _states(plan: Plan, row: PlanRow, records: Mapping[str, Record], problems: Mapping[str, str]) -> list[SpinState]:
-    legs = (("complex", row.complex_leg), ("before", row.before_leg), ("host", row.host_leg))
-    return [
+    legs = (("before", row.before_leg), ("host", row.host_leg))
+    others = [
         state for part, leg in legs if leg is not None for state in spin_states_of(part, leg, plan, records, problems)
     ]
+    found = spin_states_of("complex", row.complex_leg, plan, records, problems)
+    return [*(_with_place(state, plan, row, records) for state in found), *others]
+
+
+def _with_place(state: SpinState, plan: Plan, row: PlanRow, records: Mapping[str, Record]) -> SpinState:
+    """A spin state of a complex, and where its guests ended."""
+    if state.calculation not in records:
+        return state
+    ended = ended_at(plan, row, records[state.calculation])
+    return state.model_copy(update={"final_place": ended.place, "final_multiplicity": ended.multiplicity})
 
 
 def _left_out(state: SpinState) -> str:
@@ -296,48 +302,6 @@ def _verdict(computed: float | None, difference: float | None, tolerance: float 
     if difference is None or tolerance is None:
         return "not published"
     return "agrees" if abs(difference) <= tolerance else "deviates"
-
-
-def _final_site(plan: Plan, row: PlanRow, complex_: Chosen | None) -> tuple[str | None, str, bool]:
-    """Site ids, labels and whether a guest left its starting site."""
-    if complex_ is None:
-        return None, "unknown", False
-    planned = plan.hosts[row.host]
-    host = Structure(
-        tuple(planned.symbols),
-        np.array(planned.positions_angstrom),
-        planned.charge,
-        planned.multiplicity,
-        row.host,
-    )
-    positions = np.array(complex_.record.positions_angstrom)
-    if len(row.places) == 1:
-        found = [classify_guest(host, positions, row.guest, row.site)]
-    else:
-        found = classify_complex(_placed(host, row.guest, row.places), positions)
-        if all(final.verdict == "stayed" for final in found):
-            return _final_placement(host, row, [str(final.member) for final in found])
-    ids = [final.site for final in found if final.site is not None]
-    final_id = PLACES_JOINT.join(ids) if len(ids) == len(found) else None
-    return final_id, PLACES_JOINT.join(final.label for final in found), any(f.verdict != "stayed" for f in found)
-
-
-def _final_placement(host: Structure, row: PlanRow, members: list[str]) -> tuple[str | None, str, bool]:
-    """The same for guests each of which is where one like it started: whether they all are, seen together."""
-    ended = PLACES_JOINT.join(members)
-    if members == row.places:
-        return row.site, row.site_label, False
-    try:
-        same = same_minimum(_placed(host, row.guest, row.places), _placed(host, row.guest, members))
-    except BadInputError:  # both at one place
-        same = False
-    return (row.site, row.site_label, False) if same else (ended, f"another placement: {ended}", True)
-
-
-def _placed(host: Structure, guest: str, places: list[str]) -> Complex:
-    """The complex of several guests at members of sites, as it is built."""
-    sites = {member.id: (site, member) for site in find_sites(host, guest) for member in site.members}
-    return place_guests(host, [Placed(guest, *sites[place]) for place in places])
 
 
 def _guest_charge(plan: Plan, row: PlanRow, complex_: Chosen | None) -> dict[str, float]:

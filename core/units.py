@@ -11,6 +11,9 @@ HARTREE_KJ_MOL: float = physical_constants["Hartree energy"][0] * physical_const
 HARTREE_KCAL_MOL: float = HARTREE_KJ_MOL / 4.184
 """The same in thermochemical calories [kcal/mol]."""
 
+BOLTZMANN_EV: float = physical_constants["Boltzmann constant in eV/K"][0]
+"""Boltzmann's constant [eV/K]."""
+
 BOHR_ANGSTROM: float = physical_constants["Bohr radius"][0] * 1e10
 """Length of one bohr [Angstrom]."""
 

@@ -157,6 +157,35 @@ def stored_plan(database: Database, document: Document) -> Plan | None:
     return plan.model_copy(update={"rows": rows, "calculations": inputs})
 
 
+def row_of_complex(database: Database, calculation: str) -> tuple[Plan, PlanRow] | None:
+    """The plan and the row that a calculation on a complex is of, without inputs; of several studies the last.
+
+    A complex with the first of several guests alone comes as a row of that guest. None for anything else, and where
+    this version cannot read the plan.
+    """
+    if database.places.find_one({"calculation": calculation, "part": "complex"}, {"_id": 1}) is None:
+        return None
+    legs = ("complex_leg", "before_leg")
+    names = (
+        "ids",
+        "others.ids",
+        *(f"{some}{step}" for some in ("", "others.") for step in ("frequencies", "properties")),
+    )
+    where = [{f"rows.{leg}.{name}": calculation} for leg in legs for name in names]
+    for document in database.plans.find({"$or": where}).sort("submitted", -1):
+        content = {key: value for key, value in document.items() if key not in ("_id", "submitted", "number")}
+        try:
+            plan = Plan.model_validate(content | {"calculations": {}, "titles": {}})
+        except ValidationError:
+            continue
+        for row in plan.rows:
+            if any(calculation in _ids(leg) for leg in row.complex_leg.states):
+                return plan, row
+            if row.before_leg and any(calculation in _ids(leg) for leg in row.before_leg.states):
+                return plan, row.model_copy(update={"site": row.places[0], "before_leg": None})
+    return None
+
+
 def _all_ids(row: PlanRow) -> Iterator[str]:
     for leg in row.legs:
         yield from _ids(leg)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from alkaflow.calculations import CalculationInput
 from alkaflow.files import sha256_of
 from alkaflow.levels import level_hash
-from alkaflow.units import BOHR_ANGSTROM
+from alkaflow.units import BOHR_ANGSTROM, HARTREE_EV
 
 RELAXATION = "relaxation"
 """Name under which a relaxation saves ``positions`` [bohr], ``gradients`` and ``energies`` [Hartree] of all steps."""
@@ -63,6 +63,16 @@ class LastGeometry(NamedTuple):
     positions: NDArray[np.float64]
     energy: float
     step: int
+
+
+class StepsSoFar(NamedTuple):
+    """What a relaxation has computed: per step, from 0, the energy [Hartree] and the largest force [eV/Angstrom].
+
+    The forces are empty where the checkpoint keeps none.
+    """
+
+    energies: list[float]
+    max_forces: list[float]
 
 
 def fingerprint_of(calculation: CalculationInput) -> str:
@@ -155,6 +165,16 @@ def last_geometry(directory: Path, calculation: CalculationInput) -> LastGeometr
         return None
     positions, energies = checkpoint.arrays["positions"], checkpoint.arrays["energies"]
     return LastGeometry(positions[-1] * BOHR_ANGSTROM, float(energies[-1]), len(energies) - 1)
+
+
+def steps_so_far(directory: Path, calculation: CalculationInput) -> StepsSoFar | None:
+    """Read what an unfinished relaxation has computed; None where it saved nothing that serves. See `last_geometry`."""
+    checkpoint = load(directory, fingerprint_of(calculation), RELAXATION).checkpoint
+    if checkpoint is None:
+        return None
+    gradients = checkpoint.arrays.get("gradients")
+    norms = [] if gradients is None else np.linalg.norm(gradients, axis=2).max(axis=1) * HARTREE_EV / BOHR_ANGSTROM
+    return StepsSoFar([float(energy) for energy in checkpoint.arrays["energies"]], [float(norm) for norm in norms])
 
 
 def saved(directory: Path) -> bool:

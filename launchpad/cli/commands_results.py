@@ -1,4 +1,4 @@
-"""results list, energies, show, export, geometry."""
+"""results list, energies, show, export, geometry, convergence."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from alkaflow.errors import BadInputError
+from alkaflow.launchpad.cli.commands_density import check_writable
 from alkaflow.launchpad.cli.output import print_columns, print_json, say, study_name, write_text
 from alkaflow.settings import load_settings
 
@@ -149,19 +150,109 @@ def _energy_cells(row: dict[str, Any]) -> tuple[Any, ...]:
 @app.command()
 def show(
     calculation: Annotated[str, typer.Argument(metavar="ID", help="Id of a calculation, or its beginning.")],
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", help="Draw the structure, with distances of guests: a PNG or SVG file."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the record of a calculation."""
     from alkaflow.launchpad.database import open_database
     from alkaflow.launchpad.results import find_record
 
+    check_writable(picture, (".png", ".svg"))
     with open_database(load_settings()) as database:
         record = find_record(database, calculation)
+        if picture is not None:
+            _draw_structure(database, record, picture)
     data = json.loads(record.model_dump_json())
     if as_json:
         print_json(data)
     else:
         _print_record(data)
+
+
+def _draw_structure(database: Any, record: Any, path: Path) -> None:
+    """Draw a record, and for a complex the shortest distances from every guest to the anchors of its site."""
+    from alkaflow.analysis.final_places import ended_at
+    from alkaflow.analysis.plot_structure import structure_picture
+    from alkaflow.analysis.plot_style import save_figure
+    from alkaflow.analysis.report_structures import anchor_distances, drawn_pairs, structure_of_record
+    from alkaflow.launchpad.plan_store import row_of_complex
+
+    structure, found = structure_of_record(record), row_of_complex(database, record.id)
+    title, pairs = f"{record.formula}, {record.level}", []
+    if found is not None:
+        plan, row = found
+        ended = ended_at(plan, row, record)
+        title = f"{row.guest} on {row.host}, {ended.label}"
+        pairs = drawn_pairs(anchor_distances(plan, row, record, ended.site))
+    save_figure(structure_picture(structure, pairs, title), path)
+    say(f"written: {path}")
+
+
+@app.command()
+def convergence(
+    calculation: Annotated[str, typer.Argument(metavar="ID", help="Id of a calculation, or its beginning.")],
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw the steps of a relaxation: a PNG or SVG file.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print how a calculation converged, and the energies along a relaxation, also of one that runs or has failed."""
+    from alkaflow.launchpad.courses import find_course
+    from alkaflow.launchpad.database import open_database
+    from alkaflow.launchpad.results import find_calculation
+
+    check_writable(picture, (".png", ".svg"))
+    settings = load_settings()
+    with open_database(settings) as database:
+        document = find_calculation(database, calculation)
+        course = find_course(database, settings, document)
+    if picture is not None:
+        _draw_course(course, document, picture)
+    forces: Sequence[float | None] = course.max_forces or [None] * len(course.energies)
+    steps = [
+        {"step": step, "energy_hartree": energy, "max_force_ev_angstrom": force}
+        for step, (energy, force) in enumerate(zip(course.energies, forces, strict=True))
+    ]
+    if as_json:
+        known = {key: document[key] for key in ("title", "step", "level", "formula", "state")}
+        print_json({"id": document["_id"], **known, "ended": course.ending, "steps": steps})
+        return
+    print(f"{course.title}: {course.ending}")
+    if steps:
+        _print_steps(steps)
+
+
+def _draw_course(course: Any, document: dict[str, Any], path: Path) -> None:
+    from alkaflow.analysis.plot_convergence import course_chart
+    from alkaflow.analysis.plot_style import save_figure
+
+    if len(course.energies) < 2:
+        raise BadInputError(
+            f"calculation {document['_id']} ({document['title']}) has no steps to draw; give the id of a relaxation "
+            "(alkaflow results list --step relax)"
+        )
+    save_figure(course_chart(course), path)
+    say(f"written: {path}")
+
+
+def _print_steps(steps: list[dict[str, Any]]) -> None:
+    from alkaflow.units import HARTREE_EV
+
+    last = steps[-1]["energy_hartree"]
+    rows = [
+        (
+            each["step"],
+            f"{each['energy_hartree']:.8f}",
+            f"{(each['energy_hartree'] - last) * HARTREE_EV * 1000:.2f}",
+            *((f"{each['max_force_ev_angstrom']:.4f}",) if each["max_force_ev_angstrom"] is not None else ()),
+        )
+        for each in steps
+    ]
+    heading = ("step", "energy / Eh", "above the last / meV", "largest force / eV/Angstrom")
+    print_columns(heading[: len(rows[0])], rows)
 
 
 @app.command()

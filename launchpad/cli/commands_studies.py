@@ -24,6 +24,9 @@ PropertiesOption = Annotated[
 ]
 TABLE_FORMATS = ("text", "markdown", "csv", "json", "latex")  # the analysis package is not imported for --help
 FormatOption = Annotated[str, typer.Option("--format", help=f"One of: {', '.join(TABLE_FORMATS)}.")]
+TemperatureOption = Annotated[
+    float, typer.Option("--temperature", min=1.0, max=10000.0, help="Of the weights of places [K].")
+]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of the screen.")]
 
 
@@ -34,6 +37,7 @@ def reproduce(
     guest: GuestOption = None,
     properties: PropertiesOption = False,
     style: FormatOption = "text",
+    temperature: TemperatureOption = 298.15,
     output: OutputOption = None,
 ) -> None:
     """Compute a study and print its table beside the published one: submit, work, table.
@@ -61,7 +65,7 @@ def reproduce(
         with Display(left, len(ids), lambda: (tally(database, ids).ended, len(ids))) as display:
             table = campaign.work_off(database, settings, plan, display, keep_alive)
         waiting = paused(database, ids)
-    write_text(format_table(table, style), output)
+    write_text(format_table(table, style, temperature), output)
     if not table.complete:
         again = "the same command tries the missing ones again"
         if waiting.number:
@@ -124,6 +128,7 @@ def table(
         bool, typer.Option("--shipped", help="From the records in the package, computing nothing.")
     ] = False,
     style: FormatOption = "text",
+    temperature: TemperatureOption = 298.15,
     output: OutputOption = None,
 ) -> None:
     """Print the table of a study, or of an archive, from what is there; exit code 0 only when every row is."""
@@ -149,7 +154,7 @@ def table(
         plan = _plan(study, protocol, site, guest)
         with open_database(settings) as database:
             result = campaign.table_of(database, settings, plan)
-    write_text(format_table(result, style), output)
+    write_text(format_table(result, style, temperature), output)
     if not result.complete:
         say("not every row is computed")
         raise typer.Exit(1)

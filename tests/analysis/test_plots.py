@@ -11,8 +11,9 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from alkaflow.analysis import plots, surface_picture
+from alkaflow.analysis.painting import Painting
 from alkaflow.analysis.plot_energies import spread
-from alkaflow.analysis.plot_style import check_picture_path, signed
+from alkaflow.analysis.plot_style import DPI, check_picture_path, figure_image, new_figure, signed
 from alkaflow.analysis.potential_scale import PotentialScale, mark_names, marks_of, scale_for
 from alkaflow.analysis.table import Table
 from alkaflow.errors import BadInputError
@@ -336,8 +337,8 @@ def test_a_surface_picture_tells_signs_extremes_and_units() -> None:
 
 def test_colours_of_a_surface_lie_where_the_potential_is() -> None:
     figure = plots.surface_picture(ball(), Structure(("Ne",), np.zeros((1, 3))))
-    image = figure.axes[0].images[0].get_array()
-    assert image is not None
+    (painting,) = figure.findobj(Painting)
+    image = painting.pixels
     solid = image[image[..., 3] == 255][:, :3].astype(int)
     red = (solid[:, 0] > solid[:, 2] + 40).sum()
     blue = (solid[:, 2] > solid[:, 0] + 40).sum()
@@ -370,6 +371,24 @@ def test_broken_meshes_are_refused() -> None:
             plots.surface_picture(broken, host)
 
 
+def test_a_painting_fills_its_axes_at_any_resolution() -> None:
+    """Red above blue, half translucent, over the upper half of a figure; white elsewhere."""
+    figure = new_figure(1.0, 2.0)
+    axes = figure.add_axes((0.0, 0.5, 1.0, 0.5))
+    axes.set_axis_off()
+    pixels = np.zeros((20, 20, 4), dtype=np.uint8)
+    pixels[:10], pixels[10:] = (255, 0, 0, 255), (0, 0, 255, 255)
+    axes.add_artist(Painting(pixels, 0.5))
+    image = np.array(figure_image(figure))
+    assert image.shape == (2 * DPI, DPI, 3)
+    for down, colour in ((0.2, (255, 127, 127)), (0.8, (127, 127, 255)), (1.2, (255, 255, 255))):
+        assert image[int(down * DPI), DPI // 2] == pytest.approx(colour, abs=1), down
+    svg = ET.fromstring(plots.figure_bytes(figure, "svg"))  # noqa: S314
+    (drawn,) = svg.iter("{http://www.w3.org/2000/svg}image")
+    assert [float(drawn.attrib[name]) for name in ("x", "y", "width", "height")] == pytest.approx([0, 0, 72, 72])
+    assert "translate(0 -72)" in drawn.attrib["transform"]
+
+
 def test_gain_and_loss_lie_on_their_sides() -> None:
     from matplotlib.colors import to_rgb
 
@@ -382,8 +401,8 @@ def test_gain_and_loss_lie_on_their_sides() -> None:
     figure = plots.difference_picture(moved, np.full(3, -4.0), step, WATER)
     assert {"electrons gained", "electrons lost"} <= set(plots.figure_texts(figure))
     assert "\N{PLUS-MINUS SIGN}0.003 e/bohr\N{SUPERSCRIPT THREE}" in joined(figure)
-    image = figure.axes[0].images[0].get_array()
-    assert image is not None
+    (painting,) = figure.findobj(Painting)
+    image = painting.pixels
     hues = image[..., :3] / np.maximum(image[..., :3].max(axis=-1, keepdims=True), 1)
     counts = [
         int(((np.abs(hues - np.array(to_rgb(c)) / max(to_rgb(c))) < 0.1).all(axis=-1) & (image[..., 3] == 255)).sum())

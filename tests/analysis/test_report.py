@@ -219,6 +219,14 @@ def test_boltzmann_weights(report: Report) -> None:
     assert [line.weight for line in state_lines(report.table.model_copy(update={"rows": [row]}))] == [None, None]
 
 
+def test_preferred_places(report: Report, files: dict[str, bytes]) -> None:
+    assert [one.guest for one in report.preferences] == ["Li", "Na"]
+    text = files["report.md"].decode()
+    assert "| Li on HATCN | nitrile corner (Li2) | 2 | -2.72 | 0.712 | 0.63 | +0.08 | 3 |" in text
+    assert "| Na on HATCN | average |  | -2.50 |" in text
+    assert 'id="preference"' in files["index.html"].decode()
+
+
 # --- methods, references, differences --------------------------------------------------------------------------------
 
 

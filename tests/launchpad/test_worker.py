@@ -28,7 +28,7 @@ from alkaflow.plans import Plan, SingleRun
 from alkaflow.settings import Settings
 from alkaflow.structures import Structure, from_smiles, read_xyz
 from alkaflow.workflows import load_study, make_plan, plan_single, read_bundle, read_orbital_file, write_bundle
-from alkaflow.workflows.checkpoint import last_geometry
+from alkaflow.workflows.checkpoint import last_geometry, steps_so_far
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -335,6 +335,8 @@ def test_out_of_time_and_continued(
     assert back.positions == pytest.approx(last.positions, abs=1e-9)
     assert np.abs(back.positions - PEROXIDE.positions).max() > 0.01
 
+    _check_steps_so_far(given, folder, last.step, tmp_path / "steps.svg")
+
     assert queue.submit(run).again == [relax]
     Worker(database, settings).run([relax])
     record = database.record(relax)
@@ -345,6 +347,15 @@ def test_out_of_time_and_continued(
     assert cli(["results", "geometry", relax, "-o", str(exported)]) == 0
     assert read_xyz(exported).positions == pytest.approx(np.array(record.positions_angstrom), abs=1e-9)
     assert " final" in exported.read_text()
+
+
+def _check_steps_so_far(given: CalculationInput, folder: Path, last: int, picture: Path) -> None:
+    steps = steps_so_far(folder, given)
+    assert steps is not None
+    assert len(steps.energies) == len(steps.max_forces) == last + 1
+    assert all(0 < force < 50 for force in steps.max_forces)
+    assert cli(["results", "convergence", given.id, "--picture", str(picture)]) == 0
+    assert "largest force" in picture.read_text(encoding="utf-8")
 
 
 def test_too_little_time_for_anything(
