@@ -128,9 +128,9 @@ def _draw_energies(axes: "Axes", table: Table, places: Sequence[float]) -> None:
         axes.axvline(0.0, color="#999999", linewidth=0.8)
     axes.set_xlabel("adsorption energy / eV")
     for row, at in zip(table.rows, places, strict=True):
-        name = f"{row.label}, {row.site_label}"
+        name = row.label if row.site_label in row.label else f"{row.label}, {row.site_label}"
         axes.annotate(
-            one_line(name, 34), (0.022, at), xycoords=("figure fraction", "data"), va="center", annotation_clip=False
+            one_line(name, 31), (0.022, at), xycoords=("figure fraction", "data"), va="center", annotation_clip=False
         )
         if row.published_ev is not None:
             band = row.tolerance_ev or 0.0
@@ -215,7 +215,7 @@ def site_ladder(table: Table) -> "Figure":
     height = 3.7
     figure = new_figure(width, height)
     foot = (8.6 * sum(len(wrapped(part, 0.976 * 72 * width, 6.5)) for part in _ladder_caption(table)) + 8.0) / 72
-    axes = figure.add_axes((0.55 / width, (foot + 0.3) / height, 1 - 0.62 / width, 1 - (foot + 0.68) / height))
+    axes = figure.add_axes((0.66 / width, (foot + 0.3) / height, 1 - 0.73 / width, 1 - (foot + 0.68) / height))
     axes.set_xlim(-0.3, _COLUMN * len(ladders) - 0.3)
     energies = [e for row in drawn for e in (row.computed_ev, row.published_ev) if e is not None]
     low, high = min(energies), max([*energies, 0.0] if len(energies) == 1 else energies)
@@ -258,7 +258,8 @@ def _draw_ladder(axes: "Axes", rows: Sequence[TableRow], left: float, row_height
             axes.plot([end + 0.02, end + 0.2], [row.published_ev] * 2, color=INK, linewidth=1.1, ls=(0, (2, 1.2)))
         axes.plot([end + 0.23, end + 0.3], [energy, at], color="#999999", linewidth=0.6)
         moved = row.verdict == "guest moved"
-        words = f"{minus(energy)}  {one_line(row.label, 12)}\n{one_line(row.site_label, 13 if moved else 21)}"
+        label = "" if row.site_label in row.label else f"  {one_line(row.label, 12)}"
+        words = f"{minus(energy)}{label}\n{one_line(row.site_label, 13 if moved else 21)}"
         axes.text(end + 0.33, at, words + " (moved)" * moved, va="center", fontsize=7.2, linespacing=1.15)
     middles = spread((energies[:-1] + energies[1:]) / 2, row_height)
     for below, above, at in zip(energies[:-1], energies[1:], middles, strict=True):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from alkaflow.analysis.contacts import Contact
 from alkaflow.analysis.formats import parts_cells, table_cells
 from alkaflow.analysis.methods import reference_list
 from alkaflow.analysis.plot_charges import scheme_name
@@ -16,8 +17,10 @@ from alkaflow.analysis.report_data import (
     why_no_number,
 )
 from alkaflow.analysis.states import heights_ev
+from alkaflow.studies import NOT_STATED
 
 _FEW = 2  # schemes of charges whose picture is shown at once
+_CONTACTS_SHOWN = 12
 _EXTREMA = 5  # of a potential that are listed
 _LEAST = 0.001  # weight that is written as a number
 _DIFFERS = {True: "differs", False: "same", None: "not known"}
@@ -245,11 +248,13 @@ def _differences(report: Report) -> Iterator[Block]:
     if not report.differences:
         return
     yield Heading(2, "What differs from the published method", "differences")
-    yield Text(
-        "The published method is taken to be one level throughout, geometries included, on Gaussian's default grid "
-        "with exact integrals, without corrections; where the paper says otherwise, the paper is right. The list is "
-        "made from the records; what differs comes first."
+    taken = (
+        "The paper does not state its level of theory."
+        if report.source.plan.study.published_level == NOT_STATED
+        else "The published method is taken to be one level throughout, geometries included, on Gaussian's default "
+        "grid with exact integrals, without corrections; where the paper says otherwise, the paper is right."
     )
+    yield Text(f"{taken} The list is made from the records; what differs comes first.")
     rows = [(_DIFFERS[one.differs], one.aspect, one.published, one.here, one.remark) for one in report.differences]
     yield Cells([("", "aspect", "published", "here", "may matter because"), *rows])
 
@@ -340,10 +345,26 @@ def _numbers(one: RowReport) -> Iterator[Block]:
     distances = [("distances / Angstrom", apart)] if apart else []
     ids = [(f"calculation, {leg}", calculation) for leg, calculation in one.row.calculations.items()]
     yield Cells([("what", "value"), *distances, *one.facts, *ids], ragged=True)
+    if one.contacts:
+        caption = (
+            "Contacts: atoms of guest and host nearer than their van der Waals radii, with the angle at the hydrogen"
+        )
+        yield Cells(_contact_cells(one.contacts, tuple(record.symbols)), caption)
     searched = [state for state in one.row.states if len(state.searched) > 1 and state.part == "complex"]
     for state in searched:
         heights = ", ".join(f"{height:+.3f}" for height in heights_ev(state.searched)[1:])
         yield Text(f"Electronic states that a search found, 2S+1 = {state.multiplicity}: {heights} eV above this one.")
+
+
+def _contact_cells(contacts: Sequence[Contact], symbols: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The nearest contacts of a guest, and how many more there are."""
+    cells: list[tuple[str, ...]] = [("contact", "distance / Angstrom", "of the radii", "angle / degrees")]
+    for contact in contacts[:_CONTACTS_SHOWN]:
+        angle = "" if contact.angle_degrees is None else f"{contact.angle_degrees:.0f}"
+        cells.append((contact.text(symbols), f"{contact.angstrom:.3f}", f"{contact.of_van_der_waals:.2f}", angle))
+    if len(contacts) > _CONTACTS_SHOWN:
+        cells.append((f"and {len(contacts) - _CONTACTS_SHOWN} more", "", "", ""))
+    return cells
 
 
 def _charges(panel: ChargePanel, name: str, pictures: Mapping[str, str]) -> Iterator[Block]:

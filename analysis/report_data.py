@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from alkaflow.analysis.contacts import Contact, find_contacts
 from alkaflow.analysis.methods import Methods, methods_of, versions_of
 from alkaflow.analysis.plot_charges import scheme_name
 from alkaflow.analysis.potential_scale import ISOVALUE
 from alkaflow.analysis.preference import TEMPERATURE, Preference, site_preferences
 from alkaflow.analysis.report_charges import ChargePanel
 from alkaflow.analysis.report_differences import Difference, differences
-from alkaflow.analysis.report_structures import Distance, anchor_distances, fragments_of
+from alkaflow.analysis.report_structures import Distance, anchor_distances, fragments_of, structure_of_record
 from alkaflow.analysis.states import NOT_YET, Chosen, SpinState, choose_lowest
 from alkaflow.analysis.surface import SurfaceMesh
 from alkaflow.analysis.surface_record import mesh_of_arrays
@@ -22,6 +23,7 @@ from alkaflow.errors import ADVICE, AlkaflowError, BadInputError
 from alkaflow.files import sha256_of
 from alkaflow.plans import Leg, Plan, PlanRow
 from alkaflow.records import Record, Surface
+from alkaflow.structures import get_guest
 from alkaflow.units import BOLTZMANN_EV
 
 _MISSING_SHOWN = 20
@@ -92,6 +94,7 @@ class RowReport:
     row: TableRow
     record: Record | None = None
     distances: Sequence[Distance] = ()
+    contacts: Sequence[Contact] = ()
     charges: ChargePanel | None = None
     facts: Sequence[tuple[str, str]] = ()
 
@@ -167,7 +170,15 @@ def _row(source: ReportSource, planned: PlanRow, row: TableRow) -> RowReport:
     if charged is not None:
         near = sorted({atom for distance in distances for atom in (distance.host_atom, distance.guest_atom)})
         panel = ChargePanel(charged, fragments_of(source.plan, planned, len(record.symbols)), near)
-    return RowReport(row, record, distances, panel, _facts(record, panel))
+    touching = _contacts(source.plan, planned, record)
+    return RowReport(row, record, distances, touching, panel, _facts(record, panel))
+
+
+def _contacts(plan: Plan, row: PlanRow, record: Record) -> list[Contact]:
+    """What guests of several atoms touch; of single ones the distances say it."""
+    if len(get_guest(row.guest).structure) == 1:
+        return []
+    return find_contacts(structure_of_record(record), len(plan.hosts[row.host].symbols))
 
 
 def _host(source: ReportSource, name: str, leg: Leg) -> HostReport | None:

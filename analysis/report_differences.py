@@ -8,6 +8,7 @@ from alkaflow.errors import BadInputError
 from alkaflow.levels import PRESETS, KohnSham, Level, parse_level
 from alkaflow.plans import Plan
 from alkaflow.records import Record
+from alkaflow.studies import NOT_STATED
 
 _GAUSSIAN = "gaussian-b3lyp"
 
@@ -23,13 +24,19 @@ class Difference:
     remark: str = ""
 
 
-def published_level(plan: Plan) -> KohnSham:
-    """The level that a study takes for the published one: its own, or Gaussian's B3LYP-D3(BJ)/6-311G(d,p)."""
+def published_level(plan: Plan) -> KohnSham | None:
+    """The level that a study takes for the published one: what it says of it, its own, or Gaussian's B3LYP-D3(BJ).
+
+    None where the study says that the paper does not state it.
+    """
     preset = PRESETS[_GAUSSIAN]
-    if plan.study.level is None:
+    if plan.study.published_level == NOT_STATED:
+        return None
+    stated = plan.study.published_level or plan.study.level
+    if stated is None:
         return preset
     try:
-        level = parse_level(plan.study.level, like=preset)
+        level = parse_level(stated, like=preset)
     except BadInputError:
         return preset
     return level.model_copy(update={"fitting": None}) if isinstance(level, KohnSham) else preset
@@ -47,9 +54,13 @@ def differences(plan: Plan, records: Mapping[str, Record]) -> list[Difference]:
     if not energies or all(row.published_ev is None for row in plan.rows):
         return []
     expected = published_level(plan)
+    of_level = (
+        [*_of_geometries(expected, found), *_of_levels(expected, energies)]
+        if expected is not None
+        else _of_unknown_level(found, energies)
+    )
     listed = [
-        *_of_geometries(expected, found),
-        *_of_levels(expected, energies),
+        *of_level,
         *_of_states(plan, found),
         *_of_extras(plan, found),
         _of_programs(found),
@@ -85,6 +96,16 @@ def _of_geometries(expected: KohnSham, records: Sequence[Record]) -> list[Differ
             )
         )
     return listed
+
+
+def _of_unknown_level(records: Sequence[Record], energies: Sequence[Record]) -> list[Difference]:
+    relaxed = [record.level_of_theory for record in records if record.step == "relax"]
+    geometries = _said(map(_geometry_words, relaxed)) or "as they were given"
+    levels = _said(record.level_of_theory for record in energies)
+    return [
+        Difference("geometries", NOT_STATED, geometries, None, "distances to the guest differ between methods"),
+        Difference("energies", NOT_STATED, levels, None, "nobody can tell what a deviation means"),
+    ]
 
 
 def _geometry_words(level: Level) -> str:

@@ -139,6 +139,10 @@ class Provenance(_Part):
     blas: list[dict[str, Any]] = Field(description="every BLAS in the process: library, version, kernel, threads")
     threads: int
     device: Literal["cpu", "gpu"] = "cpu"
+    fast_kernels: bool | None = Field(
+        default=None, description="whether potentials and gradients came from alkaflow's own loops on the CPU where it "
+        "has them; null: it had none, or no SCF was made"
+    )  # fmt: skip
     sentinel: dict[str, Any] | None = Field(
         default=None, description="how far a GPU was from the CPU for a small molecule: level, energy_difference "
         "[Hartree], gradient_difference [Hartree/bohr]"

@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         default="auto",
         description="OPENBLAS_CORETYPE of calculations: 'auto' by CPU flags, 'keep' the library's choice, or a name.",
     )
+    fast_kernels: bool = Field(
+        default=True,
+        description="Potentials and gradients by dense loops of alkaflow's own where it has them, to 1e-8 the same; "
+        "false: all by PySCF.",
+    )
     lease_seconds: float = Field(
         default=120.0,
         ge=2,

@@ -6,9 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from alkaflow.errors import BadInputError, UnknownNameError
+from alkaflow.levels import parse_level
 from alkaflow.yaml import load_yaml
 
 DEFAULT_TOLERANCE_EV = 0.10
+NOT_STATED = "not stated"
+"""What `Study.published_level` says of a paper that does not give its level of theory."""
+
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}$"
 
 
@@ -119,6 +123,11 @@ class Study(BaseModel):
         default=False, description="charges by all schemes and the electrostatic potential of all legs"
     )
     states: StrictBool = Field(default=False, description="search electronic states also in protocols that do not")
+    published_level: str | None = Field(
+        default=None,
+        description="of the paper, such as b3lyp-d3bj/6-311g(d,p), or 'not stated'; default: the study's own level, or "
+        "Gaussian's B3LYP-D3(BJ)/6-311G(d,p)",
+    )
     notes: list[Annotated[str, Field(min_length=1)]] = Field(
         default_factory=list, description="warnings about the published numbers, for readers of the paper"
     )
@@ -128,6 +137,8 @@ class Study(BaseModel):
     def _served_and_consistent(self) -> "Study":
         if self.solvent is not None:
             raise ValueError(f"solvent: {self.solvent!r} is not served by this version; leave it out")
+        if self.published_level not in (None, NOT_STATED):
+            parse_level(self.published_level)
         if self.takes_apart and self.guests_per_complex > 1 and self.energies == "total":
             raise ValueError("of several guests only stepwise energies have parts; leave out energies: total")
         names = [host.name for host in self.hosts]

@@ -60,6 +60,7 @@ class Carried(_Part):
 
     device: Literal["cpu", "gpu"] = "cpu"
     blas_kernel: str = "auto"
+    fast_kernels: bool = True
     time_limit: float | None = None
 
 

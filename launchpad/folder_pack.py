@@ -216,7 +216,12 @@ def _contents(
         host=socket.gethostname(),
         expires=now + timedelta(seconds=seconds),
         alkaflow=__version__,
-        settings=Carried(device=settings.device, blas_kernel=settings.blas_kernel, time_limit=settings.time_limit),
+        settings=Carried(
+            device=settings.device,
+            blas_kernel=settings.blas_kernel,
+            fast_kernels=settings.fast_kernels,
+            time_limit=settings.time_limit,
+        ),
         calculations=tuple(
             Item(
                 id=one.id,

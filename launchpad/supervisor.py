@@ -167,6 +167,7 @@ class Supervisor:
                 guess_energy=parent.energy_hartree if parent else None,
                 checkpoints=checkpoints,
                 device=self._settings.device,
+                fast_kernels=self._settings.fast_kernels,
                 notes=tuple(self._notes),
             )
             write_atomically(directory / TASK_FILE, task.model_dump_json().encode())

@@ -8,6 +8,7 @@ Imported only by the process that computes; `require_gpu` also by the command li
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -108,19 +109,35 @@ def on_gpu(mean_field: Any) -> Any:
 
 
 class Cpu:
-    """PySCF as it is."""
+    """PySCF, with potentials and gradients by loops of our own where they can do it, or all as it is.
+
+    Parameters
+    ----------
+    fast_kernels
+        Whether to use `quadrature` and `fitted_gradient`.
+    """
 
     name: Device = "cpu"
     sentinel: Sentinel | None = None
+
+    def __init__(self, fast_kernels: bool = True) -> None:
+        self.fast_kernels = fast_kernels
 
     def converge(
         self, mean_field: Any, density: Any, watch: Watch | None, keep: Keep | None = None
     ) -> list[dict[str, Any]]:
         """Converge an SCF as `ladder.converge` does; returns the corrections that were needed."""
-        return converge(mean_field, density, watch, keep=keep)
+        from alkaflow.workflows.quadrature import dense_quadrature
+
+        with dense_quadrature(mean_field) if self.fast_kernels else nullcontext():
+            return converge(mean_field, density, watch, keep=keep)
 
     def gradient(self, mean_field: Any, grid_response: bool = False) -> FloatArray:
         """Gradient [Hartree/bohr] of a converged object, shape=(n_atoms, 3)."""
+        from alkaflow.workflows.fitted_gradient import fitted_gradient, supports
+
+        if self.fast_kernels and supports(mean_field):
+            return fitted_gradient(mean_field, grid_response)
         return _gradient(mean_field, grid_response)
 
 
@@ -137,7 +154,8 @@ class Gpu(Cpu):
 
     name: Device = "gpu"
 
-    def __init__(self) -> None:
+    def __init__(self, fast_kernels: bool = True) -> None:
+        super().__init__(fast_kernels)
         require_gpu()
         self.sentinel = run_sentinel()
 
@@ -171,7 +189,7 @@ class Gpu(Cpu):
         adopt_orbitals(mean_field, coefficients, occupations, float(accelerated.e_tot), after_cycle)
         if accelerated.converged and mean_field.converged:
             return []
-        return converge(mean_field, mean_field.make_rdm1(), watch, keep=keep)
+        return super().converge(mean_field, mean_field.make_rdm1(), watch, keep)
 
     def gradient(self, mean_field: Any, grid_response: bool = False) -> FloatArray:
         """Gradient [Hartree/bohr] of a converged PySCF object, by its copy on the GPU."""
@@ -187,9 +205,9 @@ class Gpu(Cpu):
 CPU = Cpu()
 
 
-def get_device(name: Device) -> Cpu:
+def get_device(name: Device, fast_kernels: bool = True) -> Cpu:
     """The device of that name, ready to compute."""
-    return Gpu() if name == "gpu" else CPU
+    return Gpu(fast_kernels) if name == "gpu" else Cpu(fast_kernels)
 
 
 def _gradient(mean_field: Any, grid_response: bool) -> FloatArray:

@@ -21,6 +21,7 @@ from alkaflow.structures import FloatArray, Structure
 from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.checkpoint import Checkpoint, load, save
+from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.guess import Guess
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import ScfResult, run_scf
@@ -44,6 +45,7 @@ def find_vibrations(
     directory: Path,
     fingerprint: str,
     guess: Guess | None = None,
+    device: Cpu = CPU,
 ) -> tuple[ScfResult, Vibrations, list[str]]:
     """What the step ``frequencies`` does: an SCF as any other, the Hessian from its orbitals, and their vibrations.
 
@@ -53,6 +55,8 @@ def find_vibrations(
         As in `run_frequencies`.
     guess
         Occupied orbitals of the relaxation in this level's basis.
+    device
+        Where SCF cycles and gradients are computed.
 
     Returns
     -------
@@ -66,8 +70,10 @@ def find_vibrations(
     """
     tight = _tightened(level)
     keeper = ScfKeeper(directory, fingerprint)
-    scf = run_scf(structure, tight, max_memory_mb, progress, guess, keeper=keeper)
-    found = run_frequencies(structure, tight, max_memory_mb, progress, directory, fingerprint, orbitals=scf.orbitals)
+    scf = run_scf(structure, tight, max_memory_mb, progress, guess, device=device, keeper=keeper)
+    found = run_frequencies(
+        structure, tight, max_memory_mb, progress, directory, fingerprint, orbitals=scf.orbitals, device=device
+    )
     return replace(scf, orbitals=scf.orbitals | {"hessian": found.hessian}), found.as_part(), found.notes
 
 
@@ -83,6 +89,7 @@ def run_frequencies(
     method: Method | None = None,
     grid: Grid | None = None,
     grid_response: bool = False,
+    device: Cpu = CPU,
 ) -> Frequencies:
     """Harmonic frequencies at a Kohn-Sham level, dispersion included; the SCF is tighter than the level says.
 
@@ -109,6 +116,8 @@ def run_frequencies(
         Instead of ``level.grid``.
     grid_response
         For differences: whether their gradients contain the derivatives of the grid's weights.
+    device
+        Where SCF cycles and gradients are computed.
 
     Raises
     ------
@@ -119,7 +128,13 @@ def run_frequencies(
         return harmonic_analysis(structure, np.zeros((3, 3)))
     chosen = level.grid if grid is None else grid
     surface = KohnShamGradient(
-        structure, _tightened(level), max_memory_mb, progress, grid=chosen, grid_response=grid_response
+        structure,
+        _tightened(level),
+        max_memory_mb,
+        progress,
+        grid=chosen,
+        grid_response=grid_response,
+        device=device,
     )
     if method != "differences":
         try:

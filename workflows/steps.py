@@ -75,7 +75,7 @@ def run_task(task: Task, directory: Path) -> Record:
     else:
         from alkaflow.workflows.device import get_device
 
-        device = get_device(task.device)
+        device = get_device(task.device, task.fast_kernels)
         run = _run_relaxation if given.step == "relax" and len(structure) > 1 else _run_scf
         found = run(structure, task, progress, directory, device)
     seconds = {"total": time.monotonic() - begin, **found.pop("seconds", {})}
@@ -263,6 +263,7 @@ def _metals_not_searched(symbols: Sequence[str]) -> list[str]:
 
 def _run_frequencies(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
     from alkaflow.workflows.checkpoint import fingerprint_of
+    from alkaflow.workflows.device import Cpu
     from alkaflow.workflows.frequencies import find_vibrations
 
     level = task.calculation.level
@@ -276,6 +277,7 @@ def _run_frequencies(structure: Any, task: Task, progress: Any, directory: Path)
         task.checkpoints or directory,
         fingerprint_of(task.calculation),
         _guess(structure, level, task, directory),
+        Cpu(task.fast_kernels),
     )
     fields = _described(structure, level, result, directory)
     return fields | {"vibrations": vibrations, "warnings": fields["warnings"] + notes}
@@ -383,6 +385,7 @@ def _provenance(task: Task, seconds: dict[str, float], continued: dict[str, int]
         blas=loaded_blas(),
         threads=task.threads,
         device=device.name if device else "cpu",
+        fast_kernels=device.fast_kernels if device else None,
         sentinel=asdict(device.sentinel) if device and device.sentinel else None,
         cpu=cpu_model(),
         peak_memory_mb=round(peak_memory_mb(), 1),

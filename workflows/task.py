@@ -47,4 +47,5 @@ class Task(BaseModel):
     guess_energy: float | None = None
     checkpoints: Path | None = None
     device: Literal["cpu", "gpu"] = "cpu"
+    fast_kernels: bool = True
     notes: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ start from which steps in internal coordinates get as low in three, and to the m
 """
 
 from pathlib import Path
+from typing import Any
 
 from tblite.exceptions import TBLiteRuntimeError
 from tblite.interface import Calculator
@@ -37,7 +38,8 @@ class XtbGradient:
     """
 
     def __init__(self, structure: Structure, level: Xtb) -> None:
-        self._level, self._before = level, None
+        self._level = level
+        self._before: Any = None
         self._calculator = Calculator(
             "GFN2-xTB",
             structure.numbers,

@@ -299,6 +299,17 @@ def test_differences_are_computed(bundle: Bundle) -> None:
     assert screened["basis"].differs
     assert (screened["basis"].published, screened["basis"].here) == ("6-311g(d,p)", "6-31g")
     assert screened["integration grid"].differs
+    silent = bundle.plan.model_copy(
+        update={"study": bundle.plan.study.model_copy(update={"published_level": "not stated"})}
+    )
+    unknown = {one.aspect: one for one in differences(silent, bundle.by_id)}
+    assert [(unknown[name].published, unknown[name].differs) for name in ("geometries", "energies")] == [
+        ("not stated", None)
+    ] * 2
+    assert "basis" not in unknown
+    stated = bundle.plan.study.model_copy(update={"published_level": "pbe0/def2-svp"})
+    other = differences(bundle.plan.model_copy(update={"study": stated}), bundle.by_id)
+    assert next(one for one in other if one.aspect == "functional").published == "pbe0"
     order = [one.differs for one in differences(bundle.plan, bundle.by_id)]
     assert order == sorted(order, key=(True, None, False).index)
     unpublished = [row.model_copy(update={"published_ev": None}) for row in bundle.plan.rows]

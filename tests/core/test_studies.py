@@ -50,6 +50,7 @@ def test_good_study(tmp_path: Path) -> None:
             "protocol: screen\nguests_per_complex: 2\nenergies: total\ncounterpoise: true",
             "only stepwise energies have parts",
         ),
+        ("protocol: screen", "protocol: screen\npublished_level: unknown", "'unknown'"),
         ("protocol: screen", "protocol: screen\nreference: metal", "reference: .* 'atom', 'ion' or 'bulk'"),
         ("protocol: screen", "protocol: screen\nmultiplicities: [1, 0]", "neither auto nor a list of different 2S"),
         ("protocol: screen", "protocol: screen\nmultiplicities: [3, 3]", "neither auto nor a list of different 2S"),
