@@ -8,7 +8,7 @@ Imported only by the process that computes; `require_gpu` also by the command li
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -114,7 +114,7 @@ class Cpu:
     Parameters
     ----------
     fast_kernels
-        Whether to use `quadrature` and `fitted_gradient`.
+        Whether to use `quadrature`, `fitted_repulsion` and `fitted_gradient`.
     """
 
     name: Device = "cpu"
@@ -127,9 +127,13 @@ class Cpu:
         self, mean_field: Any, density: Any, watch: Watch | None, keep: Keep | None = None
     ) -> list[dict[str, Any]]:
         """Converge an SCF as `ladder.converge` does; returns the corrections that were needed."""
+        from alkaflow.workflows.fitted_repulsion import symmetric_exchange
         from alkaflow.workflows.quadrature import dense_quadrature
 
-        with dense_quadrature(mean_field) if self.fast_kernels else nullcontext():
+        with ExitStack() as stack:
+            if self.fast_kernels:
+                stack.enter_context(dense_quadrature(mean_field))
+                stack.enter_context(symmetric_exchange(mean_field))
             return converge(mean_field, density, watch, keep=keep)
 
     def gradient(self, mean_field: Any, grid_response: bool = False) -> FloatArray:

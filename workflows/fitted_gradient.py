@@ -186,12 +186,15 @@ def three_centre_gradient(
     integrals = _Integrals(molecule, auxmol)
     atoms = list(_slices(molecule))
     pulls = np.zeros((molecule.natm, molecule.natm, 3))
-    size = max(1, int(block_mb * 1e6 / (8 * occupied.size)))
-    for there, shells, functions in _blocks(auxmol, size):
+    size = max(1, int(block_mb * 1e6 / (8 * len(occupied) * sum(occupied.shape))))
+    blocks = list(_blocks(auxmol, size))
+    memory = np.empty((max(f.stop - f.start for *_, f in blocks) * len(occupied), len(occupied)))
+    for there, shells, functions in blocks:
         half = half_transformed_density(fit[functions], orbitals, exchange).reshape(-1, occupied.shape[1])
+        density = np.matmul(half, occupied.T, out=memory[: len(half)])
         for here, own_shells, own in atoms:
             if here != there:
-                pulls[here, there] += integrals(own_shells, shells) @ (half @ occupied[own].T).ravel()
+                pulls[here, there] += integrals(own_shells, shells) @ density[:, own].ravel()
     return np.asarray(2 * (pulls.sum(axis=0) - pulls.sum(axis=1)))
 
 

@@ -24,6 +24,7 @@ from pyscf.dft.gen_grid import BLKSIZE, make_mask
 from threadpoolctl import threadpool_limits
 
 from alkaflow.structures import FloatArray
+from alkaflow.workflows.orbital_tags import occupied
 
 _BLOCK_MB = 24
 """Of the arrays that go with one block of points; what stays near the processor is fastest."""
@@ -97,7 +98,7 @@ class Quadrature(numint.NumInt):  # type: ignore[misc]
 
     def nr_rks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *args: Any, **kwargs: Any) -> Any:
         """Electrons, energy [Hartree] and potential of a restricted density; see PySCF."""
-        orbitals = _orbitals(dms)
+        orbitals = occupied(dms)
         if orbitals is None or len(orbitals) != 1 or self._xc_type(xc_code) not in ("LDA", "GGA"):
             return super().nr_rks(mol, grids, xc_code, dms, *args, **kwargs)
         electrons, energy, potential = self._integrate(mol, grids, xc_code, orbitals, kwargs.get("max_memory", 0.0))
@@ -105,7 +106,7 @@ class Quadrature(numint.NumInt):  # type: ignore[misc]
 
     def nr_uks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *args: Any, **kwargs: Any) -> Any:
         """Electrons of either spin, energy [Hartree] and potentials of an unrestricted density; see PySCF."""
-        orbitals = _orbitals(dms)
+        orbitals = occupied(dms)
         if orbitals is None or len(orbitals) != 2 or self._xc_type(xc_code) not in ("LDA", "GGA"):
             return super().nr_uks(mol, grids, xc_code, dms, *args, **kwargs)
         return self._integrate(mol, grids, xc_code, orbitals, kwargs.get("max_memory", 0.0))
@@ -172,16 +173,6 @@ class Quadrature(numint.NumInt):  # type: ignore[misc]
         if grids.coords is not self._coordinates:
             self._coordinates, self._values, self._passes = grids.coords, {}, 1
             self._blocks = list(blocks_of(molecule, grids.coords, grids.cutoff))
-
-
-def _orbitals(density: Any) -> list[FloatArray] | None:
-    """Occupied orbitals by spin, times the roots of their occupations; None where the density comes without."""
-    coefficients, occupations = getattr(density, "mo_coeff", None), getattr(density, "mo_occ", None)
-    if coefficients is None or occupations is None or np.iscomplexobj(density):
-        return None
-    if np.ndim(occupations) == 1:
-        coefficients, occupations = [coefficients], [occupations]
-    return [c[:, n > 0] * np.sqrt(n[n > 0]) for c, n in zip(coefficients, occupations, strict=True)]
 
 
 def _density(values: FloatArray, orbitals: FloatArray) -> FloatArray:

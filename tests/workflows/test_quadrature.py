@@ -103,3 +103,20 @@ def test_values_are_kept_only_where_there_is_room_and_not_longer_than_an_scf() -
     with dense_quadrature(mean_field):
         assert isinstance(mean_field._numint, Quadrature)
     assert type(mean_field._numint) is numint.NumInt
+
+
+@pytest.mark.parametrize("spin", [0, 1])
+def test_an_scf_uses_it(spin: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PySCF's own integration is not called in an SCF whose densities have orbitals."""
+    mean_field = mean_field_of("O 0 0 0; H 0 0 0.97", "pbe", spin, charge=spin - 1)
+    mean_field.kernel()
+    energy, density = mean_field.e_tot, mean_field.make_rdm1()
+
+    def nobody(*_: object, **__: object) -> None:
+        raise AssertionError("PySCF integrated")
+
+    monkeypatch.setattr(numint.NumInt, "nr_uks", nobody)
+    monkeypatch.setattr(numint.NumInt, "nr_rks", nobody)
+    with dense_quadrature(mean_field):
+        mean_field.kernel(dm0=density)
+    assert mean_field.e_tot == pytest.approx(energy, abs=1e-8)
