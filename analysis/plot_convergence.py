@@ -45,18 +45,28 @@ class Course:
         Of a relaxation, per step from 0 [Hartree].
     max_forces
         The largest force on an atom, per step [eV/Angstrom]; empty where they were not kept.
+    cycles
+        Of an SCF, each with ``step``, ``energy_hartree`` and ``orbital_gradient``.
     """
 
     title: str
     ending: str
     energies: Sequence[float] = ()
     max_forces: Sequence[float] = ()
+    cycles: Sequence[Mapping[str, Any]] = ()
 
 
 def course_of(record: Record) -> Course:
     """How a calculation with a record went."""
     title = f"{record.formula}, {record.level}, 2S+1 = {record.multiplicity}"
-    return Course(title, _ending(record), record.energies_along_relaxation)
+    ended = record.convergence
+    cycles = [
+        {"stage": _SCF_STAGE, "step": number, "energy_hartree": energy, "orbital_gradient": gradient}
+        for number, (energy, gradient) in enumerate(
+            zip(ended.cycle_energies, ended.cycle_gradients, strict=True), start=1
+        )
+    ]
+    return Course(title, _ending(record), record.energies_along_relaxation, cycles=cycles)
 
 
 def convergence_chart(record: Record, progress: Sequence[Mapping[str, Any]] | None = None) -> "Figure":
@@ -78,7 +88,7 @@ def convergence_chart(record: Record, progress: Sequence[Mapping[str, Any]] | No
 def course_chart(course: Course, progress: Sequence[Mapping[str, Any]] | None = None) -> "Figure":
     """Draw how a calculation went: energies and forces along a relaxation, and SCF cycles as `convergence_chart`."""
     along = np.array(course.energies, dtype=float)
-    cycles = [report for report in progress or [] if report.get("stage") == _SCF_STAGE]
+    cycles = [report for report in progress or course.cycles if report.get("stage") == _SCF_STAGE]
     forces = len(along) > 1 and len(course.max_forces) == len(along)
     panels = (len(along) > 1) + forces + bool(cycles)
     if panels == 0:

@@ -28,6 +28,10 @@ class Convergence(_Part):
     cycles: int = Field(description="SCF cycles of all stages in the attempt that finished, or relaxation steps")
     energy_change: float | None = Field(default=None, description="of the last cycle [Hartree]")
     orbital_gradient: float | None = Field(default=None, description="norm after the last cycle")
+    cycle_energies: list[float] = Field(
+        default_factory=list, description="after every SCF cycle of the attempt that finished [Hartree]"
+    )
+    cycle_gradients: list[float] = Field(default_factory=list, description="norm of the orbital gradient, the same")
     max_force: float | None = Field(default=None, description="largest force on an atom [eV/Angstrom]")
     symmetry_operations: int | None = Field(
         default=None,

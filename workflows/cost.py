@@ -28,6 +28,8 @@ _GRID_POINTS = {
     5: 46_000,
 }  # pruned, per atom of the second row
 _STEPS = 25  # of a relaxation
+_XTB_STEPS, _XTB_STEPS_PER_ATOM = 60, 0.6
+_XTB_SECONDS, _INTERNALS_SECONDS = 0.03, 0.07  # of an energy, and of a step in internal coordinates, for 30 atoms
 _STEP_OVER_ENERGY = 1.1  # a gradient costs about 0.6 of an energy, which begins from the orbitals before it
 _HESSIAN_PER_ATOM = 1.8  # over an energy: 1.3 for H2O to 1.9 for C2H4 with B3LYP-D3(BJ)/6-31G(d) on (99,590)
 _PROPERTIES = 0.3  # of an energy: charges by several schemes, a potential at some ten thousand points
@@ -72,8 +74,10 @@ def estimate(given: CalculationInput, threads: int, factor: float = 1.0, availab
     """
     atoms = len(given.symbols)
     if isinstance(given.level, Xtb):
-        steps = 60 if given.step == "relax" else 1
-        return Cost(_START_SECONDS + 0.03 * steps * (atoms / 30) ** 2, _BASE_MB, 0)
+        steps = max(_XTB_STEPS, _XTB_STEPS_PER_ATOM * atoms) if given.step == "relax" else 1.0
+        internals = given.step == "relax" and given.level.optimiser == "geometric"
+        seconds = _XTB_SECONDS + (_INTERNALS_SECONDS if internals else 0.0)
+        return Cost(_START_SECONDS + seconds * steps * (atoms / 30) ** 2, _BASE_MB, 0)
     level = given.level
     functions, auxiliary, occupied = _sizes(given, level)
     operations = _operations(given, level)

@@ -313,9 +313,11 @@ def _describe(mean_field: Any, watch: "_Watch", reached: Situation, warnings: li
         dipole_debye=[float(x) / DEBYE_AU for x in mean_field.dip_moment(unit="AU", verbose=0)],
         populations=_populations(mean_field),
         convergence=Convergence(
-            cycles=watch.cycles,
+            cycles=len(watch.energies),
             energy_change=watch.energy_change,
-            orbital_gradient=watch.orbital_gradient,
+            orbital_gradient=watch.gradients[-1] if watch.gradients else float("nan"),
+            cycle_energies=watch.energies,
+            cycle_gradients=watch.gradients,
             grid_electrons=_grid_electrons(mean_field, density),
             corrections=reached.corrections,
             stability=asdict(stability) if stability else None,
@@ -334,16 +336,16 @@ class _Watch:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self.cycles = 0
+        self.energies: list[float] = []
+        self.gradients: list[float] = []
         self.energy_change = float("nan")
-        self.orbital_gradient = float("nan")
 
     def __call__(self, state: dict[str, Any]) -> None:
         energy = float(state["e_tot"])
-        self.cycles += 1
+        self.energies.append(energy)
+        self.gradients.append(float(state["norm_gorb"]))
         self.energy_change = energy - float(state["last_hf_e"])
-        self.orbital_gradient = float(state["norm_gorb"])
-        self._progress.report("SCF cycle", self.cycles, energy, orbital_gradient=self.orbital_gradient)
+        self._progress.report("SCF cycle", len(self.energies), energy, orbital_gradient=self.gradients[-1])
 
 
 def _require_finite(energy: float) -> None:

@@ -10,16 +10,14 @@ derivatives v (by n) and v_y (by its gradient) times the weights of the points r
 response of the grid). No matrix over pairs of functions is made. Imported only by the process that computes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from alkaflow.structures import FloatArray
-
-_BLOCK_MB = 24
-"""Of the arrays that go with one block of points; what stays near the processor is fastest."""
+from alkaflow.workflows.quadrature import blocks_of, values_of
 
 _SECOND = ((4, 5, 6), (5, 7, 8), (6, 8, 9))
 """Where PySCF keeps second derivatives xx, xy, xz, yy, yz, zz of the functions, after their values and gradients."""
@@ -80,10 +78,12 @@ class _Integrand:
         """
         by_function = np.zeros((self._molecule.nao, 3))
         energies = np.zeros(len(weights))
-        for points, mask, functions in self._blocks(coordinates):
-            values = self._values(coordinates[points], mask)
-            moved, energies[points] = self._block(values, self._coefficients[functions], weights[points])
-            by_function[functions] += moved
+        order = 1 if self.kind == "LDA" else 2
+        for block in blocks_of(self._molecule, coordinates, self._cutoff):
+            values = values_of(self._molecule, coordinates, block, order, self._cutoff)
+            coefficients = self._coefficients[block.functions]
+            moved, energies[block.points] = self._block(values, coefficients, weights[block.points])
+            by_function[block.functions] += moved
         slices = self._molecule.aoslice_by_atom()
         return np.array([by_function[p0:p1].sum(axis=0) for *_, p0, p1 in slices]), energies
 
@@ -114,33 +114,3 @@ class _Integrand:
             given = given[..., 0, :]
         found = self._quadrature.eval_xc_eff(self._functional, given, 1, xctype=self.kind)
         return np.asarray(found[0]), np.reshape(found[1], densities.shape)
-
-    def _blocks(self, coordinates: FloatArray) -> Iterator[tuple[slice, Any, Any]]:
-        """Points, PySCF's mask of where shells are negligible, and the functions that are not negligible everywhere.
-
-        Points where all are negligible are left out.
-        """
-        from pyscf.dft.gen_grid import BLKSIZE, make_mask
-
-        starts = self._molecule.ao_loc
-        shell_of = np.repeat(np.arange(self._molecule.nbas), np.diff(starts))
-        size = max(1, int(_BLOCK_MB * 1e6 / (8 * 20 * self._molecule.nao * BLKSIZE))) * BLKSIZE
-        for first in range(0, len(coordinates), size):
-            points = slice(first, min(first + size, len(coordinates)))
-            mask = make_mask(self._molecule, coordinates[points], cutoff=self._cutoff)
-            functions = np.flatnonzero(mask.any(axis=0)[shell_of])
-            if functions.size:
-                yield points, mask, functions
-
-    def _values(self, coordinates: FloatArray, mask: Any) -> FloatArray:
-        """Values, gradients and, for a GGA, second derivatives of the functions that are not negligible everywhere.
-
-        Shape=(4 or 10, n_functions, n_points).
-        """
-        shells = np.flatnonzero(mask.any(axis=0))
-        part = self._molecule.copy(deep=False)
-        part._bas = self._molecule._bas[shells]  # noqa: SLF001  (PySCF evaluates only runs of shells)
-        order = 1 if self.kind == "LDA" else 2
-        mask = np.ascontiguousarray(mask[:, shells])
-        values = self._quadrature.eval_ao(part, coordinates, order, non0tab=mask, cutoff=self._cutoff)
-        return np.asarray(values).transpose(0, 2, 1)

@@ -195,11 +195,14 @@ def _draw_structure(database: Any, record: Any, path: Path) -> None:
 def convergence(
     calculation: Annotated[str, typer.Argument(metavar="ID", help="Id of a calculation, or its beginning.")],
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Draw the steps of a relaxation: a PNG or SVG file.")
+        Path | None, typer.Option("--picture", help="Draw its steps or cycles: a PNG or SVG file.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print how a calculation converged, and the energies along a relaxation, also of one that runs or has failed."""
+    """Print how a calculation converged: the steps of a relaxation, or the cycles of an SCF.
+
+    Of a relaxation also where it runs or has failed.
+    """
     from alkaflow.launchpad.courses import find_course
     from alkaflow.launchpad.database import open_database
     from alkaflow.launchpad.results import find_calculation
@@ -216,23 +219,27 @@ def convergence(
         {"step": step, "energy_hartree": energy, "max_force_ev_angstrom": force}
         for step, (energy, force) in enumerate(zip(course.energies, forces, strict=True))
     ]
+    cycles = [{key: value for key, value in each.items() if key != "stage"} for each in course.cycles]
     if as_json:
         known = {key: document[key] for key in ("title", "step", "level", "formula", "state")}
-        print_json({"id": document["_id"], **known, "ended": course.ending, "steps": steps})
+        print_json({"id": document["_id"], **known, "ended": course.ending, "steps": steps, "cycles": cycles})
         return
     print(f"{course.title}: {course.ending}")
     if steps:
         _print_steps(steps)
+    if cycles:
+        rows = [(c["step"], f"{c['energy_hartree']:.8f}", f"{c['orbital_gradient']:.1e}") for c in cycles]
+        print_columns(("cycle", "energy / Eh", "orbital gradient"), rows)
 
 
 def _draw_course(course: Any, document: dict[str, Any], path: Path) -> None:
     from alkaflow.analysis.plot_convergence import course_chart
     from alkaflow.analysis.plot_style import save_figure
 
-    if len(course.energies) < 2:
+    if len(course.energies) < 2 and not course.cycles:
         raise BadInputError(
             f"calculation {document['_id']} ({document['title']}) has no steps to draw; give the id of a relaxation "
-            "(alkaflow results list --step relax)"
+            "(alkaflow results list --step relax) or of an energy whose record has its SCF cycles"
         )
     save_figure(course_chart(course), path)
     say(f"written: {path}")
@@ -409,7 +416,8 @@ def _print_record(data: dict[str, Any]) -> None:
             print(f"{key:<16} {data[key]}")
     for name, value in data["energy_components"].items():
         print(f"  {name:<22} {value:.8f} Eh")
-    convergence = {k: v for k, v in data["convergence"].items() if v not in (None, [])}
+    long = ("cycle_energies", "cycle_gradients")
+    convergence = {k: v for k, v in data["convergence"].items() if v not in (None, []) and k not in long}
     print(f"{'convergence':<16} {', '.join(f'{k} {v}' for k, v in convergence.items())}")
     populations = data["populations"] or {"charges": {}, "spins": {}}
     columns = {f"q {scheme}": values for scheme, values in populations["charges"].items()}

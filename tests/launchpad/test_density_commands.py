@@ -53,6 +53,7 @@ def test_one_study_from_the_queue_to_charges_surfaces_and_cubes(
     _check_potential(row, tmp_path, capsys)
     _check_cubes(row, tmp_path, capsys)
     _check_contacts(row, database, capsys)
+    _check_cycles(row, database, tmp_path, capsys)
     _check_refusals(row, tmp_path, capsys)
     assert database.records.count_documents({}) == before  # looking writes nothing
     assert read_json(capsys, "charges", described) == read_json(capsys, "charges", energy)
@@ -88,6 +89,21 @@ def _check_contacts(row: PlanRow, database: Database, capsys: Capture) -> None:
     assert "Li3..O0" in capsys.readouterr().out
     assert run(["contacts", row.host_leg.energy]) == 2
     assert "is not of a complex of a study" in capsys.readouterr().err
+
+
+def _check_cycles(row: PlanRow, database: Database, tmp_path: Path, capsys: Capture) -> None:
+    """The record has every cycle of its SCF; the last one has its energy, and the orbital gradient it ended with."""
+    record = database.record(row.complex_leg.energy)
+    assert record is not None
+    ended, picture = record.convergence, tmp_path / "cycles.svg"
+    found = read_json(capsys, "results", "convergence", record.id, "--picture", str(picture))
+    assert [cycle["step"] for cycle in found["cycles"]] == list(range(1, ended.cycles + 1))
+    assert found["cycles"][-1]["energy_hartree"] == pytest.approx(record.energy_hartree, abs=1e-6)
+    assert found["cycles"][-1]["orbital_gradient"] == ended.orbital_gradient
+    assert found["cycles"][0]["energy_hartree"] > record.energy_hartree
+    assert "energy change / Hartree" in picture.read_text(encoding="utf-8")
+    assert run(["results", "convergence", record.id]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 + ended.cycles
 
 
 def _check_potential(row: PlanRow, tmp_path: Path, capsys: Capture) -> None:
