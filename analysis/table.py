@@ -70,9 +70,9 @@ class TableRow(BaseModel):
 
 
 class Table(BaseModel):
-    """A study's table."""
+    """A study's table. What its JSON holds beside it, such as ``preferences``, is made from it and not read back."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     study: str
     title: str
