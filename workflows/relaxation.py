@@ -32,6 +32,7 @@ from alkaflow.workflows.checkpoint import RELAXATION, Checkpoint, load, save
 from alkaflow.workflows.constraints import agreeing, constraint_text
 from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.guess import Guess, unusable
+from alkaflow.workflows.model_hessian import ModelHessian
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.scf_checkpoint import ScfKeeper
 from alkaflow.workflows.stability import Stability, check_stability
@@ -143,6 +144,7 @@ def relax(
     operations: list[Operation] | None = None,
     judge: Judge | None = None,
     guess: Guess | None = None,
+    model: ModelHessian | None = None,
 ) -> RelaxResult:
     """Relax a structure, from its checkpoint where there is one.
 
@@ -171,6 +173,8 @@ def relax(
         Ends the relaxation when a geometry is no longer what was meant.
     guess
         For the first evaluation.
+    model
+        Hessian at the start to begin with, where nothing is constrained; geomeTRIC's own guess otherwise.
 
     Raises
     ------
@@ -186,6 +190,7 @@ def relax(
         found = history.answer(start)
         return history.result(start, found.gradient, 0)
     optimiser = _optimiser(structure, history, directory, thresholds, max_steps, constraints)
+    optimiser.model = None if constraints else model
     _drive(optimiser)
     if optimiser.state != OPT_STATE.CONVERGED:
         raise CalculationError("relaxation_not_converged", _failure(optimiser, history, thresholds, max_steps))
@@ -262,6 +267,14 @@ class _Optimiser(Optimizer):  # type: ignore[misc]
     ) -> None:
         super().__init__(start, molecule, coordinates, engine, directory, settings, print_info=False)
         self._history = history
+        self.model: ModelHessian | None = None
+
+    def prepareFirstStep(self) -> None:  # noqa: N802  (geomeTRIC's name)
+        """Begin with the model's Hessian where there is one."""
+        super().prepareFirstStep()
+        if self.model is not None:
+            self.H0: FloatArray = self.model.in_internals(self.IC, self.X)
+            self.H: FloatArray = self.H0.copy()
 
     def free_gradient(self) -> FloatArray:
         """The gradient [Hartree/bohr], shape=(n_atoms, 3), without what constraints hold."""
@@ -414,6 +427,7 @@ def run_relaxation(
     judge: Judge | None = None,
     grid_response: bool = False,
     guess: Guess | None = None,
+    model: ModelHessian | None = None,
     device: Cpu = CPU,
     keeper: ScfKeeper | None = None,
 ) -> RelaxResult:
@@ -432,6 +446,8 @@ def run_relaxation(
         See `KohnShamGradient`.
     guess
         Occupied orbitals in this level's basis to begin with.
+    model
+        As for `relax`.
     device
         Where SCF cycles and gradients are computed.
     keeper
@@ -465,6 +481,7 @@ def run_relaxation(
         operations=operations,
         judge=judge,
         guess=None if notes else guess,
+        model=model,
     )
     stability = None
     if level.stability:

@@ -122,6 +122,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
     from alkaflow.workflows.basis import basis_hash
     from alkaflow.workflows.checkpoint import fingerprint_of
     from alkaflow.workflows.drift import SameCompound
+    from alkaflow.workflows.model_hessian import model_hessian
     from alkaflow.workflows.pyscf_engine import build_molecule
     from alkaflow.workflows.relaxation import DEFAULT_MAX_STEPS, THRESHOLDS, run_relaxation
     from alkaflow.workflows.scf_checkpoint import ScfKeeper
@@ -146,6 +147,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
         operations=find_operations(BondGraph(structure), EXACT),
         judge=SameCompound(structure, parts if len(parts) > 1 else ()),
         guess=start.guess,
+        model=None if given.constraints else model_hessian(structure),
         device=device,
         keeper=ScfKeeper(checkpoints, fingerprint, moving=True),
     )
