@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from alkaflow.errors import CalculationError
 from alkaflow.levels import Xtb
@@ -48,7 +49,10 @@ class ModelHessian:
 
 
 def model_hessian(structure: Structure) -> ModelHessian | None:
-    """Differentiate GFN2-xTB gradients at a structure; None where it is too large, or GFN2-xTB fails there."""
+    """Differentiate GFN2-xTB gradients at a structure; None where it is too large, or GFN2-xTB fails there.
+
+    On one thread: a relaxation that goes on from its checkpoint makes it anew, and needs the same to the last digit.
+    """
     if not 1 < len(structure) <= MOST_ATOMS:
         return None
     surface = XtbGradient(structure, Xtb(accuracy=_ACCURACY))
@@ -58,11 +62,12 @@ def model_hessian(structure: Structure) -> ModelHessian | None:
         return surface(moved.reshape(-1, 3), None).gradient.ravel()
 
     try:
-        here = gradient(positions)
-        rows = [
-            (gradient(positions.ravel() + step) - gradient(positions.ravel() - step)) / (2 * _STEP)
-            for step in _STEP * np.eye(positions.size)
-        ]
+        with threadpool_limits(1):
+            here = gradient(positions)
+            rows = [
+                (gradient(positions.ravel() + step) - gradient(positions.ravel() - step)) / (2 * _STEP)
+                for step in _STEP * np.eye(positions.size)
+            ]
     except (CalculationError, ValueError, RuntimeError):  # an element that it does not have
         return None
     hessian = np.array(rows)

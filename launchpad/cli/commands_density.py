@@ -104,7 +104,7 @@ def esp(
     From the record of the step properties where there is one (reproduce --properties), computed here otherwise.
     """
     from alkaflow.analysis.potential import FittedPotential
-    from alkaflow.analysis.surface_record import marks_of_surface, mesh_of_arrays
+    from alkaflow.analysis.surface_record import mesh_of_arrays
     from alkaflow.launchpad.database import open_database
     from alkaflow.launchpad.densities import arrays_of, density_of_record, find
     from alkaflow.workflows.properties import describe_surface
@@ -123,26 +123,10 @@ def esp(
             density = density or density_of_record(database, found.energy)
             surface, mesh = describe_surface(density, FittedPotential(density), lambda what: say(f"{what} ..."))
     if cube is not None and density is not None:
-        from alkaflow.analysis.cube import electrostatic_potential, write_cube
-        from alkaflow.analysis.grid import Box
-
-        write_cube(electrostatic_potential(density, Box.around(density.molecule.atom_coords(), 6.0, spacing)), cube)
-        say(f"written: {cube}")
+        _write_potential(density, spacing, cube)
     sites = _sites(density, found.structure, guest) if guest is not None else []
-    extrema = marks_of_surface(surface)
     title = f"{found.energy.formula}, {found.energy.level}"
-    if picture is not None:
-        from alkaflow.analysis.plot_style import save_figure
-        from alkaflow.analysis.surface_picture import surface_picture
-
-        save_figure(surface_picture(mesh, found.structure, extrema, title=title, isovalue=mesh.isovalue), picture)
-        say(f"written: {picture}")
-    if html is not None:
-        from alkaflow.analysis.viewer import page, surface_view
-        from alkaflow.launchpad.cli.output import write_text
-
-        view = surface_view(mesh, found.structure, extrema, caption=title, isovalue=mesh.isovalue)
-        write_text(page(title, view), html)
+    _draw_surface(mesh, surface, found.structure, title, picture, html)
     data = surface.model_dump(mode="json")
     if as_json:
         data = {"id": found.energy.id, "formula": found.energy.formula, "level": found.energy.level} | data
@@ -150,6 +134,33 @@ def esp(
     else:
         _print_surface(title, found.energy.symbols, data)
         _print_sites(sites, guest)
+
+
+def _write_potential(density: Any, spacing: float, path: Path) -> None:
+    from alkaflow.analysis.cube import electrostatic_potential, write_cube
+    from alkaflow.analysis.grid import Box
+
+    write_cube(electrostatic_potential(density, Box.around(density.molecule.atom_coords(), 6.0, spacing)), path)
+    say(f"written: {path}")
+
+
+def _draw_surface(mesh: Any, surface: Any, structure: Any, title: str, picture: Path | None, html: Path | None) -> None:
+    """The surface with its extrema: a picture, a page to turn it in, or both."""
+    from alkaflow.analysis.surface_record import marks_of_surface
+
+    extrema = marks_of_surface(surface)
+    if picture is not None:
+        from alkaflow.analysis.plot_style import save_figure
+        from alkaflow.analysis.surface_picture import surface_picture
+
+        save_figure(surface_picture(mesh, structure, extrema, title=title, isovalue=mesh.isovalue), picture)
+        say(f"written: {picture}")
+    if html is not None:
+        from alkaflow.analysis.viewer import page, surface_view
+        from alkaflow.launchpad.cli.output import write_text
+
+        view = surface_view(mesh, structure, extrema, caption=title, isovalue=mesh.isovalue)
+        write_text(page(title, view), html)
 
 
 def _sites(density: Any, structure: Any, guest: str) -> list[dict[str, Any]]:

@@ -46,6 +46,14 @@ def test_translations_cost_nothing() -> None:
     np.testing.assert_allclose(found.hessian, found.hessian.T)
 
 
+def test_it_is_the_same_every_time() -> None:
+    first, second = (model_hessian(WATER) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    np.testing.assert_array_equal(first.hessian, second.hessian)
+    np.testing.assert_array_equal(first.gradient, second.gradient)
+
+
 def test_atoms_and_large_structures_have_none() -> None:
     assert model_hessian(Structure(("Li",), np.zeros((1, 3)), multiplicity=2)) is None
     many = MOST_ATOMS + 1
