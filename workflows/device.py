@@ -119,6 +119,7 @@ class Cpu:
 
     name: Device = "cpu"
     sentinel: Sentinel | None = None
+    fast_kernels = True
 
     def __init__(self, fast_kernels: bool = True) -> None:
         self.fast_kernels = fast_kernels
