@@ -11,9 +11,12 @@ import pytest
 
 from alkaflow.errors import CalculationError, ServiceError
 from alkaflow.levels import KohnSham, parse_level
-from alkaflow.structures import Structure
+from alkaflow.structures import Structure, from_smiles
+from alkaflow.workflows import plan_single
 from alkaflow.workflows.device import compare, energy_and_gradient, require_gpu, run_sentinel
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.steps import run_task
+from alkaflow.workflows.task import Task
 
 
 def lithium_hydride(**changes: Any) -> Any:
@@ -72,3 +75,21 @@ def test_the_command_line_says_it_before_anything_is_written(tmp_path: Path) -> 
     else:
         subprocess.run([command[0], "db", "stop"], env=environment, check=True)
         assert "-1.1" in ended.stdout
+
+
+def test_one_setting_leaves_all_to_pyscf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record says whose loops were used; without ours none of them is called, and the energy is the same."""
+    (given,) = plan_single(from_smiles("O"), "b3lyp/sto-3g", None).calculations.values()
+    positions = given.positions
+    assert positions is not None
+    found = []
+    for fast in (True, False):
+        folder = tmp_path / str(fast)
+        folder.mkdir()
+        if not fast:
+            monkeypatch.setattr("alkaflow.workflows.quadrature.Quadrature", None)  # nobody may make one
+            monkeypatch.setattr("alkaflow.workflows.fitted_repulsion.coulomb_and_exchange", None)
+        task = Task(calculation=given, positions=positions, threads=1, memory_mb=1000, fast_kernels=fast)
+        found.append(run_task(task, folder))
+    assert [record.provenance.fast_kernels for record in found] == [True, False]
+    assert found[0].energy_hartree == pytest.approx(found[1].energy_hartree, abs=1e-8)
