@@ -32,6 +32,9 @@ class Convergence(_Part):
         default_factory=list, description="after every SCF cycle of the attempt that finished [Hartree]"
     )
     cycle_gradients: list[float] = Field(default_factory=list, description="norm of the orbital gradient, the same")
+    scf_cycles: list[int] = Field(
+        default_factory=list, description="SCF cycles at every geometry of a relaxation, in order; 0: not known"
+    )
     max_force: float | None = Field(default=None, description="largest force on an atom [eV/Angstrom]")
     symmetry_operations: int | None = Field(
         default=None,

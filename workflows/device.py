@@ -7,8 +7,8 @@ confirm the energy and the orbital gradient, the CPU goes on from there.
 Imported only by the process that computes; `require_gpu` also by the command line, before anything is written.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -124,17 +124,23 @@ class Cpu:
     def __init__(self, fast_kernels: bool = True) -> None:
         self.fast_kernels = fast_kernels
 
-    def converge(
-        self, mean_field: Any, density: Any, watch: Watch | None, keep: Keep | None = None
-    ) -> list[dict[str, Any]]:
-        """Converge an SCF as `ladder.converge` does; returns the corrections that were needed."""
+    @contextmanager
+    def kernels(self, mean_field: Any) -> Iterator[None]:
+        """Let an object use the loops of our own meanwhile, where they can do what it asks for."""
         from alkaflow.workflows.fitted_repulsion import symmetric_exchange
         from alkaflow.workflows.quadrature import dense_quadrature
 
         with ExitStack() as stack:
             if self.fast_kernels:
-                stack.enter_context(dense_quadrature(mean_field))
                 stack.enter_context(symmetric_exchange(mean_field))
+                stack.enter_context(dense_quadrature(mean_field))
+            yield
+
+    def converge(
+        self, mean_field: Any, density: Any, watch: Watch | None, keep: Keep | None = None
+    ) -> list[dict[str, Any]]:
+        """Converge an SCF as `ladder.converge` does; returns the corrections that were needed."""
+        with self.kernels(mean_field):
             return converge(mean_field, density, watch, keep=keep)
 
     def gradient(self, mean_field: Any, grid_response: bool = False) -> FloatArray:

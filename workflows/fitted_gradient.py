@@ -11,7 +11,7 @@ G is made once in blocks, and derivatives with respect to the centre of P follow
 Imported only by the process that computes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from alkaflow.structures import FloatArray
+from alkaflow.workflows.own_threads import handed_out, in_own_threads
 from alkaflow.workflows.quadrature_gradient import quadrature_gradient
 
 _BLOCK_MB = 24
@@ -130,18 +131,20 @@ def project(fitting: Any, orbitals: Orbitals, pairs: bool, block_mb: float) -> F
     spins = _pair_columns(orbitals) if pairs else ()
     result = np.empty((fitting.get_naoaux(), spins[-1].stop if spins else 1))
     size = max(1, int(block_mb * 1e6 / (8 * len(occupied) ** 2)))
-    square = np.empty((size, len(occupied), len(occupied)))
-    done = 0
-    for vectors in fitting.loop(size):
-        rows = slice(done, done + len(vectors))
-        result[rows, 0] = vectors @ density
-        if spins:
-            whole = lib.unpack_tril(vectors, out=square[: len(vectors)])
-            half = (whole.reshape(-1, len(occupied)) @ occupied).reshape(len(vectors), len(occupied), -1)
-            halves = np.split(half, np.cumsum([c.shape[1] for c in orbitals.by_spin])[:-1], axis=2)
-            for coefficients, own, columns in zip(orbitals.by_spin, halves, spins, strict=True):
-                result[rows, columns] = lib.pack_tril(coefficients.T @ own)
-        done = rows.stop
+    blocks = handed_out(_with_rows(fitting.loop(size)))
+
+    def share(*_: int) -> None:
+        square = np.empty((size, len(occupied), len(occupied)))
+        for rows, vectors in blocks:
+            result[rows, 0] = vectors @ density
+            if spins:
+                whole = lib.unpack_tril(vectors, out=square[: len(vectors)])
+                half = (whole.reshape(-1, len(occupied)) @ occupied).reshape(len(vectors), len(occupied), -1)
+                halves = np.split(half, np.cumsum([c.shape[1] for c in orbitals.by_spin])[:-1], axis=2)
+                for coefficients, own, columns in zip(orbitals.by_spin, halves, spins, strict=True):
+                    result[rows, columns] = lib.pack_tril(coefficients.T @ own)
+
+    in_own_threads(share)
     return result
 
 
@@ -185,16 +188,23 @@ def three_centre_gradient(
     occupied = np.hstack(orbitals.by_spin)
     integrals = _Integrals(molecule, auxmol)
     atoms = list(_slices(molecule))
-    pulls = np.zeros((molecule.natm, molecule.natm, 3))
     size = max(1, int(block_mb * 1e6 / (8 * len(occupied) * sum(occupied.shape))))
     blocks = list(_blocks(auxmol, size))
-    memory = np.empty((max(f.stop - f.start for *_, f in blocks) * len(occupied), len(occupied)))
-    for there, shells, functions in blocks:
-        half = half_transformed_density(fit[functions], orbitals, exchange).reshape(-1, occupied.shape[1])
-        density = np.matmul(half, occupied.T, out=memory[: len(half)])
-        for here, own_shells, own in atoms:
-            if here != there:
-                pulls[here, there] += integrals(own_shells, shells) @ density[:, own].ravel()
+    widest = max(f.stop - f.start for *_, f in blocks)
+
+    def share(worker: int, workers: int) -> FloatArray:
+        pulls = np.zeros((molecule.natm, molecule.natm, 3))
+        memory = np.empty((widest * len(occupied), len(occupied)))
+        room = integrals.room(widest)
+        for there, shells, functions in blocks[worker::workers]:
+            half = half_transformed_density(fit[functions], orbitals, exchange).reshape(-1, occupied.shape[1])
+            density = np.matmul(half, occupied.T, out=memory[: len(half)])
+            for here, own_shells, own in atoms:
+                if here != there:
+                    pulls[here, there] += integrals(own_shells, shells, room) @ density[:, own].ravel()
+        return pulls
+
+    pulls = np.sum(in_own_threads(share), axis=0)
     return np.asarray(2 * (pulls.sum(axis=0) - pulls.sum(axis=1)))
 
 
@@ -220,6 +230,7 @@ class _Integrals:
     def __init__(self, molecule: Any, auxmol: Any) -> None:
         from pyscf import gto
 
+        self._molecule = molecule
         both = gto.conc_mol(molecule, auxmol)
         self._name = molecule._add_suffix("int3c2e_ip1")  # noqa: SLF001
         self._data = both._atm, both._bas, both._env.copy()  # noqa: SLF001
@@ -227,19 +238,27 @@ class _Integrals:
         self._shells = molecule.nbas
         self._locations = gto.moleintor.make_loc(both._bas, self._name)  # noqa: SLF001
         self._optimizer = gto.moleintor.make_cintopt(*self._data, self._name)
-        self._memory = np.empty(0)
 
-    def __call__(self, own: slice, fitting: slice) -> FloatArray:
+    def room(self, fitting: int) -> FloatArray:
+        """Memory for the integrals of any atom with so many fitting functions."""
+        widest = max(own.stop - own.start for *_, own in _slices(self._molecule))
+        return np.empty(3 * fitting * self._molecule.nao * widest)
+
+    def __call__(self, own: slice, fitting: slice, room: FloatArray) -> FloatArray:
         """Of some shells with all others and some fitting shells, shape=(3, n_fitting * n_functions * n_own)."""
         from pyscf.gto.moleintor import getints3c
 
         shells = (own.start, own.stop, 0, self._shells, self._shells + fitting.start, self._shells + fitting.stop)
-        first = self._locations[list(shells)]
-        size = 3 * int(np.prod(first[1::2] - first[::2]))
-        if size > self._memory.size:
-            self._memory = np.empty(size)
-        found = getints3c(self._name, *self._data, shells, 3, "s1", self._locations, self._optimizer, out=self._memory)
+        found = getints3c(self._name, *self._data, shells, 3, "s1", self._locations, self._optimizer, out=room)
         return np.asarray(found.transpose(0, 3, 2, 1).reshape(3, -1))
+
+
+def _with_rows(blocks: Iterable[FloatArray]) -> Iterator[tuple[slice, FloatArray]]:
+    """Blocks of rows that follow each other, each with where it belongs."""
+    done = 0
+    for block in blocks:
+        yield slice(done, done + len(block)), block
+        done += len(block)
 
 
 def _slices(molecule: Any) -> Iterator[tuple[int, slice, slice]]:

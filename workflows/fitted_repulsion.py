@@ -10,17 +10,16 @@ the process that computes.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from pyscf import lib
 from scipy.linalg.blas import dsyrk
-from threadpoolctl import threadpool_limits
 
 from alkaflow.structures import FloatArray
 from alkaflow.workflows.orbital_tags import occupied
+from alkaflow.workflows.own_threads import in_own_threads
 
 _BLOCK_MB = 24
 """Of unpacked vectors; what stays near the processor is fastest."""
@@ -44,11 +43,9 @@ def coulomb_and_exchange(
     packed = lib.pack_tril(densities + densities.transpose(0, 2, 1))
     diagonal = np.arange(size)
     packed[:, diagonal * (diagonal + 3) // 2] *= 0.5
-    workers = lib.num_threads()
     rows = max(1, int(_BLOCK_MB * 1e6 / (8 * size**2)))
 
-    def share(worker: int) -> tuple[FloatArray, list[FloatArray]]:
-        lib.num_threads(1)  # of this thread alone
+    def share(worker: int, workers: int) -> tuple[FloatArray, list[FloatArray]]:
         repulsion = np.zeros_like(packed)
         exchange = [np.zeros((size, size), order="F") for _ in orbitals]
         for first in range(worker * rows, len(vectors), workers * rows):
@@ -61,8 +58,7 @@ def coulomb_and_exchange(
                     exchange[number] = dsyrk(1.0, half.T, beta=1.0, c=exchange[number], overwrite_c=True)
         return repulsion, exchange
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        parts = list(pool.map(share, range(workers)))
+    parts = in_own_threads(share)
     repulsions = lib.unpack_tril(np.sum([part[0] for part in parts], axis=0))
     exchanges = np.sum([part[1] for part in parts], axis=0)  # upper triangles
     return repulsions, exchanges + np.triu(exchanges, 1).transpose(0, 2, 1)
@@ -70,12 +66,14 @@ def coulomb_and_exchange(
 
 @contextmanager
 def symmetric_exchange(mean_field: Any) -> Iterator[None]:
-    """Let a density-fitted object build J and K here meanwhile, where its vectors are in memory."""
+    """Let a density-fitted object build J and K here meanwhile, where its vectors are in memory; makes them."""
     fitted = getattr(mean_field, "with_df", None)
     if fitted is None:
         yield
         return
     pyscf = fitted.get_jk
+    if fitted._cderi is None:  # noqa: SLF001  (where PySCF keeps them)
+        fitted.build()
 
     def get_jk(
         dm: Any,

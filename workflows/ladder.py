@@ -17,6 +17,7 @@ from alkaflow.structures import FloatArray
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.basis import load_basis
 from alkaflow.workflows.diis_history import continued_diis
+from alkaflow.workflows.orbital_tags import with_orbitals
 
 Watch = Callable[[dict[str, Any]], None]
 """Called after every cycle with PySCF's state: e_tot, last_hf_e, norm_gorb, mo_coeff, mo_occ."""
@@ -88,8 +89,9 @@ def converge(
     mean_field
         Holds the result afterwards, with no setting changed.
     density
-        To start from, shape=(n, n) or (2, n, n); without it the object's orbitals, or else its guess. With an attribute
-        ``history`` (see `diis_history`) plain DIIS goes on from there.
+        To start from, shape=(n, n) or (2, n, n); without it the object's orbitals, or else its guess. One without
+        orbitals is given its eigenvectors. With an attribute ``history`` (see `diis_history`) plain DIIS goes on from
+        there.
     watch
         Called after every cycle; without it the object's own callback is. A smaller basis is not shown to it.
     rungs
@@ -108,8 +110,12 @@ def converge(
     CalculationError
         ``scf_not_converged`` after the last rung; ``engine_crashed`` for an energy that is not finite.
     """
-    if density is not None and not np.isfinite(density).all():
-        raise CalculationError("engine_crashed", "the density to start from is not finite")
+    if density is None and mean_field.mo_coeff is None:
+        density = mean_field.get_init_guess(mean_field.mol, mean_field.init_guess)
+    if density is not None:
+        if not np.isfinite(density).all():
+            raise CalculationError("engine_crashed", "the density to start from is not finite")
+        density = with_orbitals(density)
     corrections: list[dict[str, Any]] = []
     log = _Log(watch if watch is not None else mean_field.callback, keep, corrections)
     reason = _diis(mean_field, density, log)

@@ -18,6 +18,7 @@ from alkaflow.records import ElectronicState
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows.basis import cheap_level
 from alkaflow.workflows.checkpoint import Checkpoint, fingerprint_of, load, save
+from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.guess import density_of, occupied_orbitals, orbitals_in_basis
 from alkaflow.workflows.ladder import RUNGS, converge
 from alkaflow.workflows.progress import Progress
@@ -65,7 +66,7 @@ def find_lowest_state(
     if (before := load(checkpoints, fingerprint, _LOWEST).checkpoint) is not None:
         return dict(before.arrays), [ElectronicState.model_validate(state) for state in before.values["states"]]
     unfinished = load(checkpoints, fingerprint, _SEARCH).checkpoint
-    cheap = cheap_level(level, structure.symbols)
+    cheap, device = cheap_level(level, structure.symbols), Cpu(task.fast_kernels)
     states = search_states(
         structure,
         cheap,
@@ -74,6 +75,7 @@ def find_lowest_state(
         progress.report,
         found=found_in(unfinished) if unfinished else None,
         keep=lambda found: save(checkpoints, checkpoint_of(found, fingerprint), _SEARCH),
+        device=device,
     )
     half_ordered = load(checkpoints, fingerprint, _ORDER).checkpoint
     ordered = order_states(
@@ -85,6 +87,7 @@ def find_lowest_state(
         progress.report,
         done=ordered_in(half_ordered) if half_ordered else None,
         keep=lambda done: save(checkpoints, checkpoint_of_ordered(done, fingerprint), _ORDER),
+        device=device,
     )
     orbitals, described = ordered[0].orbitals, [each.described for each in ordered]
     values = {"states": [state.model_dump() for state in described]}
@@ -109,6 +112,7 @@ def order_states(
     report: Report | None = None,
     done: dict[str, Ordered] | None = None,
     keep: Callable[[dict[str, Ordered]], None] | None = None,
+    device: Cpu = CPU,
 ) -> list[Ordered]:
     """Converge the states near the lowest at another level, and put them in the order of their energies there.
 
@@ -127,6 +131,8 @@ def order_states(
     done, keep
         What was converged before the calculation was cut short, by label, and what is to be called with that after
         every state.
+    device
+        For its loops.
 
     Returns
     -------
@@ -144,7 +150,7 @@ def order_states(
     for each in sorted(near, key=lambda each: not each.described.restricted):
         label = each.described.label
         if label not in finished:
-            finished[label] = _converged(each, molecules[1], level, report)
+            finished[label] = _converged(each, molecules[1], level, report, device)
             if keep is not None:
                 keep(finished)
         if not any(_same(finished[label].described, other.described) for other in refined):
@@ -163,7 +169,7 @@ def _same(one: ElectronicState, other: ElectronicState) -> bool:
     return first is not None and second is not None and abs(first - second) < SAME_ENERGY
 
 
-def _converged(found: Ordered, molecule: Any, level: KohnSham, report: Report | None) -> Ordered:
+def _converged(found: Ordered, molecule: Any, level: KohnSham, report: Report | None, device: Cpu) -> Ordered:
     """The state with its energy and orbitals at a level; as it was where its SCF does not converge."""
 
     def watch(now: dict[str, Any]) -> None:
@@ -173,7 +179,8 @@ def _converged(found: Ordered, molecule: Any, level: KohnSham, report: Report | 
     mean_field = build_mean_field(molecule, level, unrestricted=not found.described.restricted)
     set_grid(mean_field, level.grid if level.scf_grid is None else level.scf_grid)
     try:
-        converge(mean_field, density_of(mean_field, found.orbitals), watch, _RUNGS)
+        with device.kernels(mean_field):
+            converge(mean_field, density_of(mean_field, found.orbitals), watch, _RUNGS)
     except CalculationError as error:
         if error.outcome != "scf_not_converged":
             raise

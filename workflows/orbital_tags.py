@@ -3,8 +3,38 @@
 from typing import Any
 
 import numpy as np
+from pyscf import lib
 
 from alkaflow.structures import FloatArray
+
+_EMPTY = 1e-8  # occupation of an orbital that is left out; a density further below zero than that has no orbitals
+
+
+def with_orbitals(density: Any) -> Any:
+    """A density with orbitals that it is made of: its own, or else its eigenvectors with their eigenvalues.
+
+    A superposition of atoms fills about half again as many orbitals as the molecule has; Coulomb, exchange and
+    exchange-correlation are several times cheaper from those than from a matrix. What has none stays as it is.
+
+    Parameters
+    ----------
+    density
+        Symmetric, shape=(n, n) or (2, n, n).
+    """
+    if getattr(density, "mo_coeff", None) is not None or np.iscomplexobj(density):
+        return density
+    matrices = np.reshape(density, (-1, *np.shape(density)[-2:]))
+    if not all(np.allclose(matrix, matrix.T, rtol=0.0, atol=_EMPTY) for matrix in matrices):
+        return density
+    occupations, coefficients = np.linalg.eigh(matrices)
+    if occupations.min() < -_EMPTY:
+        return density
+    most = max(1, int((occupations > _EMPTY).sum(axis=-1).max()))
+    occupations, coefficients = occupations[:, -most:], coefficients[:, :, -most:]
+    occupations[occupations < _EMPTY] = 0.0
+    if np.ndim(density) == 2:
+        occupations, coefficients = occupations[0], coefficients[0]
+    return lib.tag_array(np.asarray(density), mo_coeff=coefficients, mo_occ=occupations)
 
 
 def occupied(density: Any) -> list[FloatArray] | None:

@@ -7,27 +7,26 @@ density n) and v_y (by its gradient),
     V_mn = sum_r m (w v n/2 + sum_y w v_y n_y) + transpose
 
 PySCF takes these sums over small tiles with its own loops; gathered into dense blocks they are products of matrices,
-which BLAS makes several times faster. Values of functions are kept from one cycle to the next where there is room.
+which BLAS makes several times faster. Values of functions are kept from one cycle to the next where there is room:
+the integrals of density fitting should be made before.
 Imported only by the process that computes.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pyscf import lib
 from pyscf.dft import numint
 from pyscf.dft.gen_grid import BLKSIZE, make_mask
-from threadpoolctl import threadpool_limits
 
 from alkaflow.structures import FloatArray
 from alkaflow.workflows.orbital_tags import occupied
+from alkaflow.workflows.own_threads import in_own_threads
 
-_BLOCK_MB = 24
-"""Of the arrays that go with one block of points; what stays near the processor is fastest."""
+_POINTS = 9 * BLKSIZE
+"""Of a block: as many as keep its arrays near the processor; with fewer, adding to the potential takes longer."""
 
 _KEPT = 0.7
 """Of the memory that is left, for values of functions."""
@@ -47,9 +46,8 @@ def blocks_of(molecule: Any, coordinates: FloatArray, cutoff: float) -> Iterator
     """Divide points [bohr] that follow each other in space; those where all functions are negligible are left out."""
     starts = molecule.ao_loc
     shell_of = np.repeat(np.arange(molecule.nbas), np.diff(starts))
-    size = max(1, int(_BLOCK_MB * 1e6 / (8 * 20 * molecule.nao * BLKSIZE))) * BLKSIZE
-    for first in range(0, len(coordinates), size):
-        points = slice(first, min(first + size, len(coordinates)))
+    for first in range(0, len(coordinates), _POINTS):
+        points = slice(first, min(first + _POINTS, len(coordinates)))
         mask = make_mask(molecule, coordinates[points], cutoff=cutoff)
         some = mask.any(axis=0)
         if some.any():
@@ -89,7 +87,6 @@ class Quadrature(numint.NumInt):  # type: ignore[misc]
         self._coordinates: Any = None
         self._blocks: list[Block] = []
         self._values: dict[int, FloatArray] = {}
-        self._passes = 0
 
     @property
     def kept_mb(self) -> float:
@@ -116,25 +113,22 @@ class Quadrature(numint.NumInt):  # type: ignore[misc]
     ) -> tuple[FloatArray, float, FloatArray]:
         order = 0 if self._xc_type(functional) == "LDA" else 1
         self._enter(molecule, grids)
-        workers = lib.num_threads()
-        room = _KEPT * max_memory * 1e6 / workers
 
-        def share(worker: int) -> _Sums:
-            lib.num_threads(1)  # of this thread alone
+        def share(worker: int, workers: int) -> _Sums:
             sums = _Sums.zero(len(orbitals), molecule.nao)
-            left = room - sum(self._values[k].nbytes for k in self._values if k % workers == worker)
+            kept = sum(values.nbytes for number, values in self._values.items() if number % workers == worker)
+            left = _KEPT * max_memory * 1e6 / workers - kept
             for number in range(worker, len(self._blocks), workers):
                 block, values = self._blocks[number], self._values.get(number)
                 if values is None:
                     values = values_of(molecule, grids.coords, block, order, grids.cutoff)
                     left -= values.nbytes
-                    if self._passes > 1 and left > 0:
+                    if left > 0:
                         self._values[number] = values
                 self._add(sums, functional, block, values, orbitals, grids.weights[block.points])
             return sums
 
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-            parts = list(pool.map(share, range(workers)))
+        parts = in_own_threads(share)
         potentials = np.sum([part.potentials for part in parts], axis=0)
         electrons = np.sum([part.electrons for part in parts], axis=0)
         return electrons, sum(part.energy for part in parts), potentials + potentials.transpose(0, 2, 1)
@@ -164,14 +158,9 @@ class Quadrature(numint.NumInt):  # type: ignore[misc]
             potential[where] += values[0] @ numint._scale_ao(values.transpose(0, 2, 1), one)  # noqa: SLF001
 
     def _enter(self, molecule: Any, grids: Any) -> None:
-        """Divide a grid that is new.
-
-        Values are kept from its second pass on: the first comes before the integrals of density fitting are made, when
-        nobody knows yet what room will be left.
-        """
-        self._passes += 1
+        """Divide a grid that is new."""
         if grids.coords is not self._coordinates:
-            self._coordinates, self._values, self._passes = grids.coords, {}, 1
+            self._coordinates, self._values = grids.coords, {}
             self._blocks = list(blocks_of(molecule, grids.coords, grids.cutoff))
 
 

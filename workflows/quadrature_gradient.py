@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from alkaflow.structures import FloatArray
+from alkaflow.workflows.own_threads import in_own_threads
 from alkaflow.workflows.quadrature import blocks_of, values_of
 
 _SECOND = ((4, 5, 6), (5, 7, 8), (6, 8, 9))
@@ -76,14 +77,20 @@ class _Integrand:
 
         Returns the gradient by the functions' atoms, shape=(n_atoms, 3), and the energy per volume at every point.
         """
-        by_function = np.zeros((self._molecule.nao, 3))
         energies = np.zeros(len(weights))
         order = 1 if self.kind == "LDA" else 2
-        for block in blocks_of(self._molecule, coordinates, self._cutoff):
-            values = values_of(self._molecule, coordinates, block, order, self._cutoff)
-            coefficients = self._coefficients[block.functions]
-            moved, energies[block.points] = self._block(values, coefficients, weights[block.points])
-            by_function[block.functions] += moved
+        blocks = list(blocks_of(self._molecule, coordinates, self._cutoff))
+
+        def share(worker: int, workers: int) -> FloatArray:
+            found = np.zeros((self._molecule.nao, 3))
+            for block in blocks[worker::workers]:
+                values = values_of(self._molecule, coordinates, block, order, self._cutoff)
+                coefficients = self._coefficients[block.functions]
+                moved, energies[block.points] = self._block(values, coefficients, weights[block.points])
+                found[block.functions] += moved
+            return found
+
+        by_function = np.sum(in_own_threads(share), axis=0)
         slices = self._molecule.aoslice_by_atom()
         return np.array([by_function[p0:p1].sum(axis=0) for *_, p0, p1 in slices]), energies
 

@@ -100,6 +100,8 @@ class RelaxResult:
         Taken by the optimiser; rejected ones count.
     energies
         Of every geometry evaluated [Hartree], in order.
+    cycles
+        Of the SCF at every geometry evaluated; 0 where there was none, or an older checkpoint does not say.
     operations
         Number of symmetry operations kept, identity included.
     guess
@@ -122,6 +124,7 @@ class RelaxResult:
     max_gradient: float
     steps: int
     energies: list[float]
+    cycles: list[int]
     operations: int
     guess: Guess
     corrections: list[dict[str, Any]]
@@ -326,6 +329,7 @@ class _History:
         self._gradients: list[FloatArray] = []
         self._answered = 0
         self.energies: list[float] = []
+        self.cycles: list[int] = []
         self.guess: Guess | None = None
         self.corrections: list[dict[str, Any]] = []
         checkpoint, self.notes = load(directory, fingerprint, RELAXATION)
@@ -336,10 +340,12 @@ class _History:
     def _restore(self, checkpoint: Checkpoint, start: FloatArray) -> None:
         arrays = dict(checkpoint.arrays)
         positions, gradients, energies = (arrays.pop(name) for name in ("positions", "gradients", "energies"))
+        cycles = arrays.pop("cycles", np.zeros(len(energies), dtype=int))
         if positions.shape[1:] != start.shape or np.abs(positions[0] - start).max() > _SAME:
             self.notes.append(f"the checkpoint in {self._directory} is not used: it began at another geometry")
             return
         self._positions, self._gradients, self.energies = list(positions), list(gradients), energies.tolist()
+        self.cycles = cycles.tolist()
         self.guess = {name.removeprefix(_GUESS): array for name, array in arrays.items()}
         self.corrections = checkpoint.values["corrections"]
 
@@ -380,6 +386,7 @@ class _History:
         self._positions.append(np.array(positions))
         self._gradients.append(gradient)
         self.energies.append(float(found.energy))
+        self.cycles.append(found.cycles)
         self.guess = found.guess
         self.corrections += found.corrections
         self._progress.report(
@@ -391,6 +398,7 @@ class _History:
             "positions": np.array(self._positions),
             "gradients": np.array(self._gradients),
             "energies": np.array(self.energies),
+            "cycles": np.array(self.cycles, dtype=np.int64),
             **{_GUESS + name: array for name, array in (self.guess or {}).items()},
         }
         save(self._directory, Checkpoint(self._fingerprint, {"corrections": self.corrections}, arrays), RELAXATION)
@@ -404,6 +412,7 @@ class _History:
             max_gradient=largest(gradient),
             steps=steps,
             energies=self.energies[: self._answered],
+            cycles=self.cycles[: self._answered],
             operations=max(1, len(self._operations)),
             guess=(self.guess or {}) if self._answered == len(self.energies) else {},
             corrections=self.corrections,

@@ -10,6 +10,7 @@ on a symmetric structure all starts can lead to the same saddle point.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, product
@@ -22,9 +23,11 @@ from alkaflow.errors import BadInputError, CalculationError
 from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows import interrupt
+from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.exchanges import Orbitals, Representation, electrons_up, holes_down, pairs_up
 from alkaflow.workflows.ladder import RUNGS, converge
 from alkaflow.workflows.orbital_symmetry import reflections_and_turns, representations
+from alkaflow.workflows.orbital_tags import with_orbitals
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
 from alkaflow.workflows.stability import stabilise
 
@@ -89,6 +92,7 @@ def search_states(
     swaps: int = 3,
     found: Found | None = None,
     keep: Callable[[Found], None] | None = None,
+    device: Cpu = CPU,
 ) -> list[State]:
     """Find the electronic states of a complex that different starts lead to.
 
@@ -113,6 +117,8 @@ def search_states(
     found, keep
         Of a search that was cut short: what it found, whose starts are not repeated, and what is to be called with
         that after every start.
+    device
+        For its loops; everything is computed on the CPU.
 
     Returns
     -------
@@ -127,16 +133,17 @@ def search_states(
         No start converged, or an energy is not finite.
     """
     _check(structure, fragments)
-    search = _Search(structure, level, fragments, max_memory_mb, report, dict(found or {}), keep)
-    for label, density in search.guesses():
-        search.once(label, partial(search.run, label, density))
-    if not search.states:
-        raise CalculationError("scf_not_converged", f"{level}: no start of {structure.formula} converged")
-    if structure.multiplicity == 1:
-        search.once(_MIXED, search.mix_frontier)
-    search.exchange(swaps)
-    search.once(_SETTLED, search.settle)
-    return search.distinct()
+    search = _Search(structure, level, fragments, max_memory_mb, report, dict(found or {}), keep, device)
+    with search.kernels():
+        for label, density in search.guesses():
+            search.once(label, partial(search.run, label, density))
+        if not search.states:
+            raise CalculationError("scf_not_converged", f"{level}: no start of {structure.formula} converged")
+        if structure.multiplicity == 1:
+            search.once(_MIXED, search.mix_frontier)
+        search.exchange(swaps)
+        search.once(_SETTLED, search.settle)
+        return search.distinct()
 
 
 def _check(structure: Structure, fragments: Sequence[Fragment]) -> None:
@@ -166,8 +173,9 @@ class _Search:
         report: Report | None,
         found: Found,
         keep: Callable[[Found], None] | None,
+        device: Cpu,
     ) -> None:
-        self._found, self._keep = found, keep
+        self._found, self._keep, self._device = found, keep, device
         self._structure, self._level, self._fragments = structure, level, fragments
         self._memory, self._report = max_memory_mb, report
         self._molecule = build_molecule(structure, level, max_memory_mb)
@@ -184,6 +192,14 @@ class _Search:
             if self._level.fitting:
                 mean_field.with_df = self._unrestricted.with_df
         return mean_field
+
+    @contextmanager
+    def kernels(self) -> Iterator[None]:
+        """One quadrature for all starts, as one grid: what it keeps of the functions serves them all."""
+        with self._device.kernels(self._unrestricted):
+            if self._restricted is not None:
+                self._restricted._numint = self._unrestricted._numint  # noqa: SLF001  (where PySCF keeps it)
+            yield
 
     def once(self, label: str, start: Callable[[], None]) -> None:
         """Add the states that a start leads to, or has led to before the search was cut short."""
@@ -261,7 +277,8 @@ class _Search:
         mean_field.conv_tol, mean_field.conv_tol_grad, mean_field.max_cycle = _FRAGMENT_SCF
         mean_field.callback = _stoppable
         try:
-            mean_field.kernel()
+            with self._device.kernels(mean_field):
+                mean_field.kernel(dm0=with_orbitals(mean_field.get_init_guess()))
         except (np.linalg.LinAlgError, ValueError) as error:
             raise _NoStartError(f"{self._level}: {alone.formula}: {error}") from error
         if not np.isfinite(mean_field.e_tot):

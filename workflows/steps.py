@@ -161,6 +161,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
         "basis_sha256": basis_hash(molecule._basis, molecule._ecp),  # noqa: SLF001  (no other way to the data it used)
         "convergence": Convergence(
             cycles=result.steps,
+            scf_cycles=result.cycles,
             max_force=result.max_gradient * HARTREE_EV / BOHR_ANGSTROM,
             symmetry_operations=result.operations,
             corrections=result.corrections,

@@ -22,13 +22,14 @@ from alkaflow.workflows.stability import stabilise
 class Evaluation:
     """Energy [Hartree], gradient [Hartree/bohr] with shape=(n_atoms, 3), and what the next one may start from.
 
-    ``corrections`` is what had to be tried, in custodian's shape.
+    ``corrections`` is what had to be tried, in custodian's shape; ``cycles`` the number of SCF cycles.
     """
 
     energy: float
     gradient: FloatArray
     guess: Guess = field(default_factory=dict)
     corrections: list[dict[str, Any]] = field(default_factory=list)
+    cycles: int = 0
 
 
 Evaluate = Callable[[FloatArray, Guess | None], Evaluation]
@@ -122,7 +123,8 @@ class KohnShamGradient:
             self._keeper.save(self.mean_field)
         interrupt.check()
         gradient = self._device.gradient(self.mean_field, self._grid_response)
-        return Evaluation(float(self.mean_field.e_tot), gradient, occupied_orbitals(self.mean_field), corrections)
+        guess = occupied_orbitals(self.mean_field)
+        return Evaluation(float(self.mean_field.e_tot), gradient, guess, corrections, self.cycles)
 
     def converge(self, positions: FloatArray, guess: Guess | None) -> list[dict[str, Any]]:
         """Converge the SCF at positions [bohr]; returns what had to be tried."""

@@ -72,14 +72,14 @@ def test_without_fitting_and_restricted(rung: Rung) -> None:
 
 
 def test_an_easy_system_is_pyscf_own_run() -> None:
-    """The same cycles and the same bits as PySCF without the ladder, and no correction."""
+    """The same cycles and energy as PySCF without the ladder, and no correction."""
     structure = pair("C N", 1.17, 0, 2)
     plain = mean_field(structure)
     plain.kernel()
     energies: list[float] = []
     built = mean_field(structure)
     assert converge(built, watch=lambda state: energies.append(float(state["e_tot"]))) == []
-    assert built.e_tot == plain.e_tot
+    assert built.e_tot == pytest.approx(plain.e_tot, abs=1e-11)  # by orbitals of the guess, not its matrix
     assert len(energies) == plain.cycles
     again = mean_field(structure)
     again.callback = lambda state: energies.append(float(state["e_tot"]))

@@ -1,0 +1,42 @@
+"""Work divided among threads that have one BLAS and one OpenMP thread each. Imported only by the process that computes.
+
+NumPy's BLAS, PySCF's own BLAS and its OpenMP loops keep threads of their own, which wait for work by spinning: taking
+turns on small blocks they hold each other up. One thread for a whole block has nobody to wait for.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import TypeVar
+
+from pyscf import lib
+from threadpoolctl import threadpool_limits
+
+Part = TypeVar("Part")
+
+
+def in_own_threads(share: Callable[[int, int], Part]) -> list[Part]:
+    """What ``share(worker, workers)`` returns for every worker, from 0; as many as PySCF has threads here."""
+    workers = lib.num_threads()
+
+    def alone(worker: int) -> Part:
+        lib.num_threads(1)  # of this thread alone
+        return share(worker, workers)
+
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(alone, range(workers)))
+
+
+def handed_out(items: Iterable[Part]) -> Iterator[Part]:
+    """Items for several threads, each to whichever asks next: for results that no order of sums can change."""
+    lock, source = Lock(), iter(items)
+
+    class Counter:
+        def __iter__(self) -> Iterator[Part]:
+            return self
+
+        def __next__(self) -> Part:
+            with lock:
+                return next(source)
+
+    return Counter()
