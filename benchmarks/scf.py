@@ -3,6 +3,7 @@
     python benchmarks/scf.py                            # whole SCFs of Li in a bay of 2,2'-bipyrimidine
     python benchmarks/scf.py --exact                    # also against PySCF without density fitting
     python benchmarks/scf.py --parts --system hatcn     # potential, Coulomb, exchange, fitting: ours and PySCF's
+    python benchmarks/scf.py --cycle --system hatcn     # one cycle: ours, and PySCF's with its own choice of BLAS kernel
 
 Every SCF is a process of its own. Ours has the environment that calculations have (BLAS kernel by the processor's
 flags); PySCF's has the libraries' own choice and its own defaults: convergence to 1e-9 Hartree, one grid throughout.
@@ -10,46 +11,24 @@ Both use the pruned (99,590) grid, Gaussian's B3LYP, two-body D3(BJ) and, with f
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from difficult import bipyrimidine
+from measure import Measured, Run, end, is_child, run_child, started
+from systems import FITTING, SYSTEMS, published
 
-from alkaflow.levels import KohnSham
-from alkaflow.structures import Structure, build_complex, find_sites, hatcn
-from alkaflow.workflows.blas import cpu_model, loaded_blas, process_environment
-from alkaflow.workflows.protocols import get_protocol
+from alkaflow.levels import KohnSham, parse_level
+from alkaflow.structures import Structure
+from alkaflow.workflows.blas import process_environment
 
-FITTING = "def2-universal-jkfit"
-
-
-def li_in_bipyrimidine() -> Structure:
-    both = bipyrimidine().structure
-    return Structure(both.symbols[:-1], both.positions[:-1], 0, 2)
-
-
-def li_on_hatcn() -> Structure:
-    host = hatcn()
-    return build_complex(host, "Li", next(site for site in find_sites(host, "Li") if site.kind == "bay")).structure
-
-
-SYSTEMS = {"bipyrimidine": li_in_bipyrimidine, "hatcn": li_on_hatcn}
-
-
-def published() -> KohnSham:
-    level = get_protocol("published-sp").energy
-    assert isinstance(level, KohnSham)
-    return level
+GRID = 3  # of parts and cycles
 
 
 # --- whole SCFs ------------------------------------------------------------------------------------------------------
@@ -64,7 +43,8 @@ def ours(structure: Structure, memory_mb: int) -> dict[str, Any]:
     return {"energy": found.energy, "cycles": found.convergence.cycles}
 
 
-def stock(structure: Structure, memory_mb: int, fitted: bool) -> dict[str, Any]:
+def stock_object(structure: Structure, memory_mb: int, fitted: bool) -> Any:
+    """PySCF's, with nothing but functional, basis and dispersion chosen."""
     from pyscf import dft, gto
 
     atoms = [(symbol, tuple(place)) for symbol, place in zip(structure.symbols, structure.positions, strict=True)]
@@ -73,54 +53,84 @@ def stock(structure: Structure, memory_mb: int, fitted: bool) -> dict[str, Any]:
     if fitted:
         mean_field = mean_field.density_fit(auxbasis=FITTING)
     mean_field.disp = "d3bj"
+    return mean_field
+
+
+def stock(structure: Structure, memory_mb: int, fitted: bool) -> dict[str, Any]:
+    mean_field = stock_object(structure, memory_mb, fitted)
     mean_field.grids.atom_grid = (99, 590)
     energy = mean_field.kernel()
     assert mean_field.converged
     return {"energy": float(energy), "cycles": int(mean_field.cycles)}
 
 
+# --- one cycle -------------------------------------------------------------------------------------------------------
+
+
+def cycle(structure: Structure, memory_mb: int, fast: bool) -> dict[str, Any]:
+    """Seconds of a Fock matrix from orbitals, on grid level 3, the median of three; what the first one needs is ready."""
+    from alkaflow.workflows.device import Cpu
+    from alkaflow.workflows.orbital_tags import with_orbitals
+
+    mean_field = stock_object(structure, memory_mb, fitted=True)
+    molecule = mean_field.mol
+    core = mean_field.get_hcore()
+    with Cpu(fast).kernels(mean_field):
+        orbitals = mean_field.eig(mean_field.get_fock(core, dm=with_orbitals(mean_field.get_init_guess())), None)
+        density = mean_field.make_rdm1(orbitals[1], mean_field.get_occ(*orbitals))
+        mean_field.get_veff(molecule, density)
+        seconds = [clocked(lambda: mean_field.get_veff(molecule, density))[0] for _ in range(3)]
+    return {"seconds": median(seconds), "functions": int(molecule.nao), "points": int(mean_field.grids.size)}
+
+
 METHODS: dict[str, Callable[[Structure, int], dict[str, Any]]] = {
     "ours": ours,
     "fitted": lambda structure, memory: stock(structure, memory, fitted=True),
     "exact": lambda structure, memory: stock(structure, memory, fitted=False),
+    "our cycle": lambda structure, memory: cycle(structure, memory, fast=True),
+    "fitted cycle": lambda structure, memory: cycle(structure, memory, fast=False),
 }
 
 
-def child(method: str, system: str, memory_mb: int) -> None:
-    begin = time.perf_counter()
-    found = METHODS[method](SYSTEMS[system](), memory_mb)
-    found |= {"seconds": time.perf_counter() - begin, "processor": time.process_time()}
-    blas = [f"{each['library'].partition('-')[0]} {each.get('kernel') or ''}".strip() for each in loaded_blas()]
-    print(json.dumps(found | {"blas": blas}))
+def run(method: str, asked: argparse.Namespace) -> Run:
+    words = ["--system", asked.system, "--memory", str(asked.memory)]
+    return run_child(__file__, method, words, asked.threads, method.startswith("our"))
 
 
-def run(method: str, system: str, threads: int, memory_mb: int) -> dict[str, Any]:
-    environment = dict(os.environ)
-    environment.pop("OPENBLAS_CORETYPE", None)
-    environment = process_environment(environment, threads, "auto" if method == "ours" else "keep")
-    words = [sys.executable, __file__, "--child", method, "--system", system, "--memory", str(memory_mb)]
-    done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def cycles(asked: argparse.Namespace) -> list[Measured]:
+    found = [run(method, asked).found for method in ("our cycle", "fitted cycle")]
+    mine, other = found
+    more = {"functions": mine["functions"], "points": mine["points"]}
+    more |= {"ours_blas": mine["blas"], "baseline_blas": other["blas"]}
+    what = "one SCF cycle / stock density fitting"
+    return [Measured(what, f"{asked.system} + Li", mine["seconds"], other["seconds"], "s", 0.4, more)]
 
 
-def whole(system: str, methods: list[str], repeats: int, threads: int, memory_mb: int) -> None:
-    rounds: dict[str, list[dict[str, Any]]] = {method: [] for method in methods}
-    for _ in range(repeats):
+def whole(asked: argparse.Namespace) -> list[Measured]:
+    methods = ["ours", "fitted", *(["exact"] if asked.exact else [])]
+    rounds: dict[str, list[Run]] = {method: [] for method in methods}
+    for _ in range(asked.repeats):
         for method in methods:
             if method == "exact" and rounds[method]:
                 continue  # once is long enough
-            rounds[method].append(run(method, system, threads, memory_mb))
-            last = rounds[method][-1]
+            one = run(method, asked)
+            rounds[method].append(one)
             print(
-                f"{method:<8} {last['seconds']:8.1f} s, processor {last['processor']:8.1f} s, {last['cycles']} cycles, "
-                f"{last['energy']:.7f} Hartree, load {os.getloadavg()[0]:.1f}, {', '.join(last['blas'])}",
+                f"{method:<8} {one.seconds:8.1f} s, processor {one.processor:8.1f} s, {one.found['cycles']} cycles, "
+                f"{one.found['energy']:.7f} Hartree, load {one.load:.1f}, {', '.join(one.found['blas'])}",
                 flush=True,
             )
-    for method in methods[1:]:
-        for what in ("seconds", "processor"):
-            ratio = median(found[what] for found in rounds["ours"]) / median(found[what] for found in rounds[method])
-            print(f"ours / {method}, {what}: {ratio:.3f}")
+    targets = {"fitted": ("stock density fitting", 0.4), "exact": ("stock without density fitting", 0.1)}
+    return [
+        Measured.of_runs(
+            f"cold single point / {targets[method][0]}",
+            f"{asked.system} + Li",
+            {"ours": rounds["ours"], method: rounds[method]},
+            targets[method][1],
+            {"cycles": [rounds[each][-1].found["cycles"] for each in ("ours", method)]},
+        )
+        for method in methods[1:]
+    ]
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -143,7 +153,7 @@ def clocked(call: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - begin[0], time.process_time() - begin[1]
 
 
-def parts(system: str, repeats: int, memory_mb: int) -> None:
+def parts(asked: argparse.Namespace) -> list[Measured]:
     from pyscf import lib
     from pyscf.dft import numint
 
@@ -152,9 +162,10 @@ def parts(system: str, repeats: int, memory_mb: int) -> None:
     from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
     from alkaflow.workflows.quadrature import Quadrature
 
-    level = published()
-    mean_field = build_mean_field(build_molecule(SYSTEMS[system](), level, memory_mb), level)
-    set_grid(mean_field, 3)
+    level = parse_level(asked.level)
+    assert isinstance(level, KohnSham)
+    mean_field = build_mean_field(build_molecule(SYSTEMS[asked.system](), level, asked.memory), level)
+    set_grid(mean_field, GRID)
     mean_field.max_cycle = 1
     mean_field.kernel()
     density = mean_field.make_rdm1()
@@ -166,32 +177,34 @@ def parts(system: str, repeats: int, memory_mb: int) -> None:
     rows, columns = len(vectors), molecule.nao
     limit = sum(4 * rows * columns**2 * c.shape[1] for c in orbitals) / rate
     print(
-        f"{system} with Li, {level}, grid level 3: {columns} functions, {rows} fitting functions, {grids.size} points; "
-        f"{lib.num_threads()} threads, {rate / 1e9:.0f} GF/s; exchange at that rate {limit:.2f} s"
+        f"{asked.system} with Li, {level}, grid level {GRID}: {columns} functions, {rows} fitting functions, "
+        f"{grids.size} points; {lib.num_threads()} threads, {rate / 1e9:.0f} GF/s; exchange at that rate {limit:.2f} s"
     )
     mine, theirs = Quadrature(), numint.NumInt()
+    hybrid = bool(theirs.hybrid_coeff(mean_field.xc, spin=1))
     calls = {
         "potential": (
-            lambda: mine.nr_uks(molecule, grids, mean_field.xc, density, max_memory=memory_mb / 2),
-            lambda: theirs.nr_uks(molecule, grids, mean_field.xc, density, max_memory=memory_mb / 2),
+            lambda: mine.nr_uks(molecule, grids, mean_field.xc, density, max_memory=asked.memory / 2),
+            lambda: theirs.nr_uks(molecule, grids, mean_field.xc, density, max_memory=asked.memory / 2),
         ),
-        "Coulomb and exchange": (
-            lambda: coulomb_and_exchange(vectors, np.asarray(density), orbitals),
-            lambda: mean_field.with_df.get_jk(density),
+        "Coulomb and exchange" if hybrid else "Coulomb": (
+            lambda: coulomb_and_exchange(vectors, np.asarray(density), orbitals if hybrid else []),
+            lambda: mean_field.with_df.get_jk(density, with_k=hybrid),
         ),
     }
+    measured = []
     for name, (own, pyscf) in calls.items():
-        own(), own()  # the second pass keeps values of functions
-        rounds = [(clocked(own), clocked(pyscf)) for _ in range(repeats)]
+        own(), pyscf()
+        rounds = [(clocked(own), clocked(pyscf)) for _ in range(asked.repeats)]
         wall, processor = ([median(pair[side][clock] for pair in rounds) for side in (0, 1)] for clock in (0, 1))
-        more = f", {wall[0] / limit:.2f} and {wall[1] / limit:.2f} of the limit" if "exchange" in name else ""
-        print(
-            f"{name:<22} {wall[0]:7.2f} s, PySCF {wall[1]:7.2f} s: {wall[0] / wall[1]:.3f}; processor "
-            f"{processor[0]:.2f}, {processor[1]:.2f} s: {processor[0] / processor[1]:.3f}{more}, "
-            f"load {os.getloadavg()[0]:.1f}",
-            flush=True,
-        )
+        more = {"ours_processor": processor[0], "baseline_processor": processor[1], "gflops": rate / 1e9}
+        on = f"{asked.system} + Li, {level}"
+        measured.append(Measured(f"{name} of one cycle / PySCF with our BLAS kernel", on, *wall, "s", None, more))
+        if "exchange" in name:
+            what = "Coulomb and exchange / operations of exchange at the DGEMM rate"
+            measured.append(Measured(what, on, wall[0], limit, "s", 1.5, more))
     print(f"fitting {clocked(lambda: mean_field.with_df.reset().build())[0]:.2f} s")
+    return measured
 
 
 def main() -> None:
@@ -199,24 +212,17 @@ def main() -> None:
     parser.add_argument("--system", choices=SYSTEMS, default="bipyrimidine")
     parser.add_argument("--exact", action="store_true")
     parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--cycle", action="store_true")
+    parser.add_argument("--level", default="b3lyp-d3bj/6-311g(d,p)", help="of --parts")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--memory", type=int, default=12000)
-    parser.add_argument("--child", choices=METHODS)
-    asked = parser.parse_args()
-    if asked.child:
-        child(asked.child, asked.system, asked.memory)
+    asked = started(parser)
+    if is_child(asked):
+        end(METHODS[asked.child](SYSTEMS[asked.system](), asked.memory))
         return
     if asked.parts and os.environ.get("ALKAFLOW_BENCHMARK") != "parts":
         environment = process_environment(os.environ, asked.threads) | {"ALKAFLOW_BENCHMARK": "parts"}
         os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
-    packages = ", ".join(f"{name} {version(name)}" for name in ("alkaflow", "numpy", "scipy", "pyscf"))
-    print(f"python {sys.version.split()[0]}, {packages}; {cpu_model()}, {asked.threads} threads")
-    if asked.parts:
-        parts(asked.system, asked.repeats, asked.memory)
-    else:
-        methods = ["ours", "fitted", *(["exact"] if asked.exact else [])]
-        whole(asked.system, methods, asked.repeats, asked.threads, asked.memory)
+    end(parts(asked) if asked.parts else cycles(asked) if asked.cycle else whole(asked), asked)
 
 
 if __name__ == "__main__":

@@ -40,22 +40,35 @@ def history_of(state: Mapping[str, Any]) -> dict[str, FloatArray]:
     from pyscf import lib
     from pyscf.scf.diis import CDIIS
 
-    if type(diis) is not CDIIS or mean_field.level_shift or mean_field.damp:
+    from alkaflow.workflows.recycled_diis import RecycledDiis
+
+    if type(diis) not in (CDIIS, RecycledDiis) or mean_field.level_shift or mean_field.damp:
         return {}
-    order = list(diis._bookkeep)  # noqa: SLF001  (its vectors are in a ring)
     functions, restricted = mean_field.mol.nao, np.ndim(state["mo_occ"]) == 1
     spins = 1 if restricted else 2
+    vectors = diis.history() if isinstance(diis, RecycledDiis) else _vectors_of(diis, spins, functions)
     room = int(_SHARE * mean_field.max_memory * 1e6 / (8 * spins * functions**2))
     names = names_for(restricted)
     found: dict[str, list[Any]] = {name: [] for name in names}
-    for number in order[max(0, len(order) - room) :]:
-        fock = np.asarray(diis.get_vec(number)).reshape(spins, functions, functions)
-        error = np.asarray(diis.get_err_vec(number)).reshape(spins, diis.Corth.shape[1], -1)
-        matrices = [*fock, *(diis.Corth @ one @ diis.Corth.T for one in error)]
-        for name, matrix in zip(names, matrices, strict=True):
+    for fock, error in vectors[max(0, len(vectors) - room) :]:
+        for name, matrix in zip(names, [*fock, *error], strict=True):
             found[name].append(lib.pack_tril(matrix))
     some = {name: np.array(rows) for name, rows in found.items() if rows}
     return some or no_history(mean_field.mol, restricted)
+
+
+def _vectors_of(diis: Any, spins: int, functions: int) -> list[tuple[FloatArray, list[FloatArray]]]:
+    """Fock matrices and errors of PySCF's DIIS, by spin, of the molecule's own functions, oldest first."""
+    return [
+        (
+            np.asarray(diis.get_vec(number)).reshape(spins, functions, functions),
+            [
+                diis.Corth @ one @ diis.Corth.T
+                for one in np.asarray(diis.get_err_vec(number)).reshape(spins, diis.Corth.shape[1], -1)
+            ],
+        )
+        for number in diis._bookkeep  # noqa: SLF001  (its vectors are in a ring)
+    ]
 
 
 def continued_diis(mean_field: Any, history: Mapping[str, FloatArray]) -> Any:

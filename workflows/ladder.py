@@ -1,8 +1,9 @@
 """Converging a Kohn-Sham SCF: plain DIIS first, then a bounded ladder of corrections, each one recorded.
 
 Whatever helped is taken away again: an SCF counts as converged when the unmodified object meets the thresholds of its
-level. What PySCF's own flag misses is checked here: its last, extra diagonalisation may leave the orbital gradient
-behind and still count (github.com/pyscf/pyscf, issue 2936).
+level. PySCF's last, extra diagonalisation is left out: it takes another Fock matrix, moves away again where the gap is
+small, and may leave the orbital gradient behind and still count (github.com/pyscf/pyscf, issue 2936). Orbitals are made
+canonical with the Fock matrix that the last cycle has built.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from alkaflow.workflows import interrupt
 from alkaflow.workflows.basis import load_basis
 from alkaflow.workflows.diis_history import continued_diis
 from alkaflow.workflows.orbital_tags import with_orbitals
+from alkaflow.workflows.recycled_diis import RecycledDiis
 
 Watch = Callable[[dict[str, Any]], None]
 """Called after every cycle with PySCF's state: e_tot, last_hf_e, norm_gorb, mo_coeff, mo_occ."""
@@ -26,7 +28,7 @@ Keep = Callable[[dict[str, Any], list[dict[str, Any]]], None]
 """Called after every cycle whose orbitals an SCF could begin with, with PySCF's state and the corrections so far."""
 
 _LOOSER_ENERGY, _LOOSER_GRADIENT = 100.0, 10.0  # a help ends at these multiples of the level's thresholds
-_EXTRA_ENERGY, _EXTRA_GRADIENT = 10.0, 3.0  # PySCF's own allowance after its last diagonalisation
+_AGAIN_ENERGY, _AGAIN_GRADIENT = 10.0, 3.0  # PySCF's own allowance for orbitals that are evaluated again
 _RECENT = 8  # cycles that a diagnosis looks at
 _COARSE_GRID = 1
 _SECOND_ORDER_CYCLES = 60
@@ -91,7 +93,7 @@ def converge(
     density
         To start from, shape=(n, n) or (2, n, n); without it the object's orbitals, or else its guess. One without
         orbitals is given its eigenvectors. With an attribute ``history`` (see `diis_history`) plain DIIS goes on from
-        there.
+        there; with an attribute ``pairs`` (see `recycled_diis`) it begins with what earlier SCFs have learned.
     watch
         Called after every cycle; without it the object's own callback is. A smaller basis is not shown to it.
     rungs
@@ -172,8 +174,6 @@ class _Log:
         self.change = float("nan")
         self.energies: list[float] = []
         self.gradients: list[float] = []
-        self.met = False
-        self.last: tuple[Any, Any] = (None, None)
         self._best: tuple[float, Any, Any] | None = None
 
     def begin(self) -> None:
@@ -199,7 +199,6 @@ class _Log:
         self.change = energy - float(state["last_hf_e"])
         self.energies.append(energy)
         self.gradients.append(float(state["norm_gorb"]))
-        self.last = (state["mo_coeff"], state["mo_occ"])
         if whole and (self._best is None or energy < self._best[0]):
             self._best = (energy, state["mo_coeff"], state["mo_occ"])
         if shown and self._watch is not None:
@@ -245,39 +244,36 @@ def _changed(mean_field: Any, **settings: Any) -> Iterator[None]:
 
 
 def _met(state: dict[str, Any]) -> bool:
-    """Both thresholds, in the cycles as after the extra diagonalisation, for which PySCF widens them."""
+    """Both thresholds."""
     change = abs(state["e_tot"] - state["last_hf_e"])
     return bool(change < state["conv_tol"] and state["norm_gorb"] < state["conv_tol_grad"])
 
 
 def _diis(mean_field: Any, density: Any, log: _Log, cycles: int | None = None) -> str | None:
-    """Run the SCF of the unmodified object; returns why it failed, or None.
-
-    Where the cycles converge and PySCF's extra diagonalisation then moves away, as it does with a small gap, the
-    orbitals of the last cycle are the result.
-    """
+    """Run the SCF of the unmodified object; returns why it failed, or None."""
     settings: dict[str, Any] = {"max_cycle": max(mean_field.max_cycle, cycles or 0)}
+    pairs = getattr(density, "pairs", None)
     history = getattr(density, "history", None)
     if history is not None:  # PySCF's DIIS would leave out the first Fock matrix: that of a guess, but here of orbitals
         settings |= {"diis": continued_diis(mean_field, history), "diis_start_cycle": 0}
-    reason = _scf(mean_field, density, log, log, **settings)
-    if reason is not None and log.met:
-        coefficients, occupations = log.last
-        adopt_orbitals(mean_field, coefficients, occupations, log.energies[-1], log)
-        return None if mean_field.converged else reason
+    elif pairs is not None:
+        settings |= {"diis": RecycledDiis(mean_field, pairs), "diis_start_cycle": 0 if pairs else 1}
+    last: dict[str, Any] = {}
+
+    def note(state: dict[str, Any]) -> None:
+        last["fock"] = state["fock"]
+        log(state)
+
+    reason = _scf(mean_field, density, log, note, conv_check=False, **settings)
+    if reason is None:
+        orbitals = mean_field.canonicalize(mean_field.mo_coeff, mean_field.mo_occ, last["fock"])
+        mean_field.mo_energy, mean_field.mo_coeff = orbitals
     return reason
 
 
 def _scf(mean_field: Any, density: Any, log: _Log, callback: Watch, **settings: Any) -> str | None:
     log.begin()
-    log.met = False
-
-    def met(state: dict[str, Any]) -> bool:
-        good = _met(state)
-        log.met = log.met or good
-        return good
-
-    with _changed(mean_field, callback=callback, check_convergence=met, **settings):
+    with _changed(mean_field, callback=callback, check_convergence=_met, **settings):
         limit = mean_field.max_cycle
         try:
             mean_field.kernel(dm0=density)
@@ -422,8 +418,8 @@ def adopt_orbitals(
     mean_field.mo_energy, mean_field.mo_coeff = mean_field.canonicalize(coefficients, occupations, fock)
     mean_field.mo_occ, mean_field.e_tot = occupations, total
     mean_field.converged = (
-        abs(total - energy) < mean_field.conv_tol * _EXTRA_ENERGY
-        and gradient < _gradient_threshold(mean_field) * _EXTRA_GRADIENT
+        abs(total - energy) < mean_field.conv_tol * _AGAIN_ENERGY
+        and gradient < _gradient_threshold(mean_field) * _AGAIN_GRADIENT
     )
     if watch is not None:
         watch(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from pyscf import lib
 
 from alkaflow.errors import CalculationError
 from alkaflow.levels import Grid, KohnSham
@@ -12,8 +13,10 @@ from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals
+from alkaflow.workflows.orbital_tags import with_orbitals
 from alkaflow.workflows.progress import Progress
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.recycled_diis import MOST_PAIRS, Pair, RecycledDiis
 from alkaflow.workflows.scf_checkpoint import ScfKeeper, Situation
 from alkaflow.workflows.stability import stabilise
 
@@ -41,7 +44,8 @@ class KohnShamGradient:
 
     The guess holds what a record does: ``coefficients_S``, ``energies_S`` [Hartree] and ``occupations_S`` of the
     occupied orbitals, for S ``restricted``, or ``alpha`` and ``beta``. At a new geometry they are orthonormalised
-    (Loewdin) and handed to PySCF with the density, so that density fitting builds exchange from them. A singlet whose
+    (Loewdin) and handed to PySCF with the density, so that density fitting builds exchange from them; its DIIS begins
+    with what those before have learned. A singlet whose
     guess has ``alpha`` and ``beta`` is unrestricted: its spins keep the broken symmetry that they begin with.
 
     Parameters
@@ -103,6 +107,7 @@ class KohnShamGradient:
 
     def _build(self, unrestricted: bool) -> None:
         self._unrestricted = unrestricted
+        self._pairs: list[Pair] = []
         molecule = build_molecule(self._structure, self._level, self._max_memory_mb)
         self.mean_field = build_mean_field(molecule, self._level, unrestricted)
         set_grid(self.mean_field, self._grid)
@@ -138,7 +143,9 @@ class KohnShamGradient:
         mean_field = self.mean_field
         mean_field.reset(mean_field.mol)
         self.cycles = 0
-        density = density_of(mean_field, guess) if guess else mean_field.get_init_guess()
+        density = density_of(mean_field, guess) if guess else with_orbitals(mean_field.get_init_guess())
+        if getattr(density, "history", None) is None:
+            density = lib.tag_array(density, pairs=self._pairs)
         try:
             return before + self._device.converge(mean_field, density, self._watch, self._keeper)
         except CalculationError as error:
@@ -164,4 +171,7 @@ class KohnShamGradient:
 
     def _watch(self, state: dict[str, Any]) -> None:
         self.cycles += 1
+        diis = state.get("mf_diis")
+        if isinstance(diis, RecycledDiis):
+            self._pairs = diis.pairs[:MOST_PAIRS]
         self._progress.report("SCF cycle", self.cycles, float(state["e_tot"]))
