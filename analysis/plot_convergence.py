@@ -45,6 +45,8 @@ class Course:
         Of a relaxation, per step from 0 [Hartree].
     max_forces
         The largest force on an atom, per step [eV/Angstrom]; empty where they were not kept.
+    scf_cycles
+        SCF cycles at every step of a relaxation; empty where they were not kept.
     cycles
         Of an SCF, each with ``step``, ``energy_hartree`` and ``orbital_gradient``.
     """
@@ -53,6 +55,7 @@ class Course:
     ending: str
     energies: Sequence[float] = ()
     max_forces: Sequence[float] = ()
+    scf_cycles: Sequence[int] = ()
     cycles: Sequence[Mapping[str, Any]] = ()
 
 
@@ -66,7 +69,7 @@ def course_of(record: Record) -> Course:
             zip(ended.cycle_energies, ended.cycle_gradients, strict=True), start=1
         )
     ]
-    return Course(title, _ending(record), record.energies_along_relaxation, cycles=cycles)
+    return Course(title, _ending(record), record.energies_along_relaxation, scf_cycles=ended.scf_cycles, cycles=cycles)
 
 
 def convergence_chart(record: Record, progress: Sequence[Mapping[str, Any]] | None = None) -> "Figure":

@@ -6,17 +6,17 @@ B3LYP-D3(BJ)/6-311G(d,p) from the shipped orbitals. ``pyscf.tools.cubegen.mep`` 
 and its time extrapolated to POINTS^3 (80). Ratios are of wall time in this run, and of processor time.
 """
 
+import argparse
 import io
 import os
 import platform
 import resource
-import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from measure import Measured, end, started
 
 from alkaflow.analysis.cube import electrostatic_potential
 from alkaflow.analysis.density import Density
@@ -80,9 +80,10 @@ def baseline(density: Density, points: int) -> np.ndarray:
 def main() -> None:
     from pyscf import lib
 
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 80
-    packages = ", ".join(f"{name} {version(name)}" for name in ("alkaflow", "numpy", "pyscf", "scikit-image"))
-    print(f"python {sys.version.split()[0]}, {packages}")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("points", type=int, nargs="?", default=80)
+    asked = started(parser)
+    count = asked.points
     print("; ".join(f"{b['library']} {b.get('version')} {b.get('kernel')} {b['threads']}" for b in loaded_blas()))
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {lib.num_threads()} threads of PySCF,"
@@ -117,12 +118,19 @@ def main() -> None:
 
     whole = baseline(density, box.size)
     print(f"cubegen.mep, extrapolated{whole[0]:>27.0f}{whole[1]:>8.0f}")
+    on = f"HATCN + Li, {count}^3 points"
+    measured = [
+        Measured("cube of the potential / cubegen.mep", on, cube[0], whole[0], "s", 1 / 100),
+        Measured("surface extrema / cubegen.mep", on, surface[0], whole[0], "s", 1 / 500),
+        Measured("surface extrema, fit without anchors / cubegen.mep", on, without[0], whole[0], "s", 1 / 500),
+    ]
     print(f"ratio of the cubes{whole[0] / cube[0]:>34.0f}{whole[1] / cube[1]:>8.0f}   (at least 100)")
     print(f"ratio for the extrema{whole[0] / surface[0]:>31.0f}{whole[1] / surface[1]:>8.0f}   (at least 500)")
     print(f"the same without anchors{whole[0] / without[0]:>28.0f}{whole[1] / without[1]:>8.0f}   (at least 500)")
 
     print_errors(density, potential, box, volume.values.ravel(), mesh)
     print_extrema(potential, statistics, quick)
+    end(measured, asked)
 
 
 def print_errors(density: Density, potential: FittedPotential, box: Box, cube: np.ndarray, mesh: SurfaceMesh) -> None:

@@ -81,7 +81,7 @@ def started(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if not is_child(asked):
-        packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+        packages = ", ".join(f"{name} {number}" for name, number in versions(PACKAGES).items())
         print(f"python {sys.version.split()[0]}, {packages}; {cpu_model()}, {asked.threads} threads", flush=True)
     return asked
 
@@ -89,6 +89,11 @@ def started(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def is_child(asked: argparse.Namespace) -> bool:
     """Whether this process is one that is timed."""
     return bool(asked.child)
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Numbers of installed packages."""
+    return {name: version(name) for name in packages}
 
 
 def run_child(script: str, method: str, words: Iterable[str], threads: int, ours: bool) -> Run:

@@ -30,6 +30,7 @@ from typing import Any
 import psutil
 from fireworks import FiretaskBase, Firework, FWAction, FWorker, LaunchPad, Workflow, explicit_serialize
 from fireworks.core.rocket_launcher import rapidfire
+from measure import Measured, end, started
 
 from alkaflow.calculations import CalculationInput
 from alkaflow.launchpad.database import Database, open_database
@@ -151,7 +152,7 @@ def stock_per_launch(pad: LaunchPad, number: int) -> list[float]:
     return times
 
 
-def measure_overhead(number: int, rounds: int) -> None:
+def measure_overhead(number: int, rounds: int) -> list[Measured]:
     """Ours beside stock, in turns."""
     bare, loaded = engine_times()
     print(f"\noverhead of a calculation, {rounds} rounds of {number}, one worker")
@@ -170,6 +171,11 @@ def measure_overhead(number: int, rounds: int) -> None:
     print(f"alkaflow, everything:                        {milliseconds(ours)}")
     print(f"alkaflow, without the engine's own imports:  {milliseconds(net)}")
     print(f"ratio to stock (medians): {median(net) / median(stock):.2f}")
+    what, on = "overhead of a calculation / a no-op of stock rlaunch rapidfire", "fake engine, one worker"
+    return [
+        Measured(f"{what}, everything", on, 1e3 * median(ours), 1e3 * median(stock), "ms"),
+        Measured(f"{what}, without the engine's imports", on, 1e3 * median(net), 1e3 * median(stock), "ms"),
+    ]
 
 
 # --- adding ---
@@ -304,16 +310,18 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=20.0, help="of each row of 'scale'")
-    options = parser.parse_args()
+    options = started(parser)
+    measured = []
     logging.disable(logging.CRITICAL)  # FireWorks' launcher says four lines for each launch
     packages = ", ".join(f"{name} {version(name)}" for name in ("alkaflow", "fireworks", "pymongo"))
     print(f"{packages}, Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     if "overhead" in options.parts:
-        measure_overhead(options.number, options.rounds)
+        measured = measure_overhead(options.number, options.rounds)
     if "adding" in options.parts:
         measure_adding(options.adding, options.rounds)
     if "scale" in options.parts:
         measure_scale(options.sizes, options.workers, options.seconds)
+    end(measured, options)
 
 
 if __name__ == "__main__":

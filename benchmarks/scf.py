@@ -3,7 +3,7 @@
     python benchmarks/scf.py                            # whole SCFs of Li in a bay of 2,2'-bipyrimidine
     python benchmarks/scf.py --exact                    # also against PySCF without density fitting
     python benchmarks/scf.py --parts --system hatcn     # potential, Coulomb, exchange, fitting: ours and PySCF's
-    python benchmarks/scf.py --cycle --system hatcn     # one cycle: ours, and PySCF's with its own choice of BLAS kernel
+    python benchmarks/scf.py --cycle --system hatcn     # one cycle: ours, and PySCF's with its own BLAS kernel
 
 Every SCF is a process of its own. Ours has the environment that calculations have (BLAS kernel by the processor's
 flags); PySCF's has the libraries' own choice and its own defaults: convergence to 1e-9 Hartree, one grid throughout.
@@ -68,7 +68,7 @@ def stock(structure: Structure, memory_mb: int, fitted: bool) -> dict[str, Any]:
 
 
 def cycle(structure: Structure, memory_mb: int, fast: bool) -> dict[str, Any]:
-    """Seconds of a Fock matrix from orbitals, on grid level 3, the median of three; what the first one needs is ready."""
+    """Seconds of a Fock matrix from orbitals, grid level 3, the median of three; what only the first needs is ready."""
     from alkaflow.workflows.device import Cpu
     from alkaflow.workflows.orbital_tags import with_orbitals
 

@@ -31,4 +31,4 @@ def find_course(database: Database, settings: Settings, document: Document) -> C
     title = f"{document['formula']}, {document['level']}, 2S+1 = {given.multiplicity}"
     failure = f", {document['failure']['outcome']}" if document["failure"] else ""
     ending = f"{document['state']}{failure}, at relaxation step {len(steps.energies) - 1}"
-    return Course(title, ending, steps.energies, steps.max_forces)
+    return Course(title, ending, steps.energies, steps.max_forces, steps.scf_cycles)

@@ -42,22 +42,6 @@ _SLOW_KERNELS = {
 }
 
 # What the computing process would load, measured where it cannot disturb this one.
-_PROBE = """
-import json, sys, time
-import numpy as np
-from pyscf import lib
-from alkaflow.workflows.blas import loaded_blas
-n = 1500
-a = np.random.default_rng(0).random((n, n))
-rates = {}
-for name, dot in (("numpy", np.dot), ("pyscf", lambda x, y: lib.dot(x, y))):
-    dot(a, a)
-    begin = time.perf_counter()
-    for _ in range(3):
-        dot(a, a)
-    rates[name] = 3 * 2 * n**3 / (time.perf_counter() - begin) / 1e9
-print(json.dumps({"blas": loaded_blas(), "gflops": rates}))
-"""
 
 
 def examine(settings: Settings, mend: bool = False) -> Iterator[Finding]:
@@ -127,7 +111,7 @@ def _blas(settings: Settings) -> Finding:
     environment = process_environment(os.environ, settings.threads or usable_cores(), settings.blas_kernel)
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", _PROBE],
+            [sys.executable, "-P", "-m", "alkaflow.workflows.blas_probe"],
             env=environment,
             capture_output=True,
             text=True,
@@ -138,7 +122,9 @@ def _blas(settings: Settings) -> Finding:
     except (subprocess.SubprocessError, ValueError, OSError) as error:
         return Finding("BLAS", "problem", f"NumPy and PySCF cannot be loaded: {error}", "reinstall numpy and pyscf")
     kernels = {p["library"]: p["kernel"] for p in probe["blas"] if p["api"] == "openblas"}
+    exchange = probe["gflops"].pop("exchange")
     rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in probe["gflops"].items())
+    rates += f"; exchange matrices reach {exchange / max(probe['gflops'].values()):.0%} of that"
     chosen = environment.get("OPENBLAS_CORETYPE", "the libraries' own choice")
     detail = f"OPENBLAS_CORETYPE: {chosen}; {', '.join(f'{k}: {v}' for k, v in kernels.items())}; DGEMM {rates}"
     if _SLOW_KERNELS & set(kernels.values()):

@@ -66,13 +66,14 @@ class LastGeometry(NamedTuple):
 
 
 class StepsSoFar(NamedTuple):
-    """What a relaxation has computed: per step, from 0, the energy [Hartree] and the largest force [eV/Angstrom].
+    """What a relaxation has computed: per step, from 0, energy [Hartree], largest force [eV/Angstrom] and SCF cycles.
 
-    The forces are empty where the checkpoint keeps none.
+    Forces and cycles are empty where the checkpoint keeps none.
     """
 
     energies: list[float]
     max_forces: list[float]
+    scf_cycles: list[int]
 
 
 def fingerprint_of(calculation: CalculationInput) -> str:
@@ -174,7 +175,8 @@ def steps_so_far(directory: Path, calculation: CalculationInput) -> StepsSoFar |
         return None
     gradients = checkpoint.arrays.get("gradients")
     norms = [] if gradients is None else np.linalg.norm(gradients, axis=2).max(axis=1) * HARTREE_EV / BOHR_ANGSTROM
-    return StepsSoFar([float(energy) for energy in checkpoint.arrays["energies"]], [float(norm) for norm in norms])
+    energies, cycles = checkpoint.arrays["energies"], checkpoint.arrays.get("cycles", ())
+    return StepsSoFar([float(energy) for energy in energies], [float(norm) for norm in norms], [int(n) for n in cycles])
 
 
 def saved(directory: Path) -> bool:

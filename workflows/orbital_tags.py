@@ -34,7 +34,7 @@ def with_orbitals(density: Any) -> Any:
     occupations[occupations < _EMPTY] = 0.0
     if np.ndim(density) == 2:
         occupations, coefficients = occupations[0], coefficients[0]
-    return lib.tag_array(np.asarray(density), mo_coeff=coefficients, mo_occ=occupations)
+    return lib.tag_array(density, mo_coeff=coefficients, mo_occ=occupations)
 
 
 def occupied(density: Any) -> list[FloatArray] | None:

@@ -215,9 +215,10 @@ def convergence(
     if picture is not None:
         _draw_course(course, document, picture)
     forces: Sequence[float | None] = course.max_forces or [None] * len(course.energies)
+    counts: Sequence[int | None] = course.scf_cycles or [None] * len(course.energies)
     steps = [
-        {"step": step, "energy_hartree": energy, "max_force_ev_angstrom": force}
-        for step, (energy, force) in enumerate(zip(course.energies, forces, strict=True))
+        {"step": step, "energy_hartree": energy, "max_force_ev_angstrom": force, "scf_cycles": count or None}
+        for step, (energy, force, count) in enumerate(zip(course.energies, forces, counts, strict=True))
     ]
     cycles = [{key: value for key, value in each.items() if key != "stage"} for each in course.cycles]
     if as_json:
@@ -249,17 +250,16 @@ def _print_steps(steps: list[dict[str, Any]]) -> None:
     from alkaflow.units import HARTREE_EV
 
     last = steps[-1]["energy_hartree"]
-    rows = [
-        (
-            each["step"],
-            f"{each['energy_hartree']:.8f}",
-            f"{(each['energy_hartree'] - last) * HARTREE_EV * 1000:.2f}",
-            *((f"{each['max_force_ev_angstrom']:.4f}",) if each["max_force_ev_angstrom"] is not None else ()),
-        )
-        for each in steps
-    ]
-    heading = ("step", "energy / Eh", "above the last / meV", "largest force / eV/Angstrom")
-    print_columns(heading[: len(rows[0])], rows)
+    columns = {
+        "step": [each["step"] for each in steps],
+        "energy / Eh": [f"{each['energy_hartree']:.8f}" for each in steps],
+        "above the last / meV": [f"{(each['energy_hartree'] - last) * HARTREE_EV * 1000:.2f}" for each in steps],
+    }
+    if all(each["max_force_ev_angstrom"] is not None for each in steps):
+        columns["largest force / eV/Angstrom"] = [f"{each['max_force_ev_angstrom']:.4f}" for each in steps]
+    if any(each["scf_cycles"] for each in steps):
+        columns["SCF cycles"] = [each["scf_cycles"] or "" for each in steps]
+    print_columns(tuple(columns), list(zip(*columns.values(), strict=True)))
 
 
 @app.command()

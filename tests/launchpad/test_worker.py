@@ -354,6 +354,8 @@ def _check_steps_so_far(given: CalculationInput, folder: Path, last: int, pictur
     assert steps is not None
     assert len(steps.energies) == len(steps.max_forces) == last + 1
     assert all(0 < force < 50 for force in steps.max_forces)
+    assert len(steps.scf_cycles) == last + 1
+    assert all(1 <= cycles < 50 for cycles in steps.scf_cycles)
     assert cli(["results", "convergence", given.id, "--picture", str(picture)]) == 0
     assert "largest force" in picture.read_text(encoding="utf-8")
 
