@@ -74,9 +74,10 @@ def cycle(structure: Structure, memory_mb: int, fast: bool) -> dict[str, Any]:
 
     mean_field = stock_object(structure, memory_mb, fitted=True)
     molecule = mean_field.mol
-    core = mean_field.get_hcore()
+    core, overlap = mean_field.get_hcore(), mean_field.get_ovlp()
     with Cpu(fast).kernels(mean_field):
-        orbitals = mean_field.eig(mean_field.get_fock(core, dm=with_orbitals(mean_field.get_init_guess())), None)
+        guess = with_orbitals(mean_field.get_init_guess())
+        orbitals = mean_field.eig(mean_field.get_fock(core, overlap, dm=guess), overlap)
         density = mean_field.make_rdm1(orbitals[1], mean_field.get_occ(*orbitals))
         mean_field.get_veff(molecule, density)
         seconds = [clocked(lambda: mean_field.get_veff(molecule, density))[0] for _ in range(3)]
@@ -167,6 +168,7 @@ def parts(asked: argparse.Namespace) -> list[Measured]:
     mean_field = build_mean_field(build_molecule(SYSTEMS[asked.system](), level, asked.memory), level)
     set_grid(mean_field, GRID)
     mean_field.max_cycle = 1
+    mean_field.with_df.build()
     mean_field.kernel()
     density = mean_field.make_rdm1()
     molecule, grids = mean_field.mol, mean_field.grids

@@ -2,7 +2,7 @@
 
     python benchmarks/table.py                  # into benchmarks/results
     python benchmarks/table.py --full           # also SCFs without density fitting, and relaxations to the end: hours
-    python benchmarks/table.py --only gradient growth
+    python benchmarks/table.py --only gradient growth       # again, or beside what was measured the same day
 
 Every row is ours over a baseline of the same run: PySCF as it comes, with and without density fitting; PySCF with
 geomeTRIC; ``cubegen.mep``; stock ``rlaunch rapidfire``; jobflow, where it is installed. On a machine with nothing else
@@ -130,11 +130,15 @@ def main() -> None:
         "parts": {},
     }
     asked.output.mkdir(parents=True, exist_ok=True)
+    path = asked.output / f"speed-{now:%Y-%m-%d}.json"
+    if asked.only and path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        result["parts"], begin = earlier["parts"], begin - earlier["seconds"]
     for name, words in chosen.items():
         result["parts"][name] = run(words)
         result["seconds"] = time.perf_counter() - begin
-        for suffix, text in ((".json", json.dumps(result, indent=1) + "\n"), (".md", markdown(result))):
-            (asked.output / f"speed-{now:%Y-%m-%d}{suffix}").write_text(text, encoding="utf-8")
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,11 @@ def coulomb_and_exchange(
 
 @contextmanager
 def symmetric_exchange(mean_field: Any) -> Iterator[None]:
-    """Let a density-fitted object build J and K here meanwhile, where its vectors are in memory; makes them."""
+    """Let a density-fitted object build J and K here meanwhile, where its vectors are in memory.
+
+    They are made at once. For functionals without exact exchange PySCF would do without, and compute all three-centre
+    integrals anew for every J.
+    """
     fitted = getattr(mean_field, "with_df", None)
     if fitted is None:
         yield
