@@ -106,6 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", choices=SYSTEMS, default="bipyrimidine")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--whole", action="store_true", help="without the parts")
     if os.environ.get("ALKAFLOW_BENCHMARK") != "gradient":
         threads = len(os.sched_getaffinity(0))
         environment = process_environment(os.environ, threads) | {"ALKAFLOW_BENCHMARK": "gradient"}
@@ -128,6 +129,8 @@ def main() -> None:
         "quadrature": (lambda: quadrature_gradient(mean_field, orbitals.by_spin), baseline.quadrature),
         "whole gradient": (lambda: fitted_gradient(mean_field), baseline.whole),
     }
+    if arguments.whole:
+        parts = {name: both for name, both in parts.items() if name.startswith("whole")}
     print(f"{'':<22}{'ours/s':>16}{'PySCF/s':>16}{'ratio':>14}   (wall, processor)")
     measured = []
     for name, (ours, theirs) in parts.items():

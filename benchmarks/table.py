@@ -30,9 +30,10 @@ HERE = Path(__file__).parent
 PARTS: dict[str, Sequence[str]] = {
     "scf": ("scf.py", "--repeats", "1"),
     "cycle": ("scf.py", "--cycle", "--system", "hatcn"),
+    "exact cycle": ("scf.py", "--cycle", "--exact"),
     "parts": ("scf.py", "--parts", "--system", "hatcn", "--repeats", "1"),
     "pbe": ("scf.py", "--parts", "--system", "hatcn", "--level", "pbe-d3bj/def2-svp", "--repeats", "1"),
-    "gradient": ("gradient.py", "--system", "hatcn", "--repeats", "1"),
+    "gradient": ("gradient.py", "--system", "hatcn", "--repeats", "1", "--whole"),
     "dicyanopyrazine": ("relaxation.py", "--system", "dicyanopyrazine", "--limit", "900"),
     "growth": ("growth.py",),
     "esp": ("esp.py",),

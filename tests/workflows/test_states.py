@@ -134,7 +134,9 @@ def test_two_doublets_of_lithium_superoxide() -> None:
     hole_in_plane = in_its_point_group(SUPEROXIDE, method, {"B1": (1, 1), "A2": (1, 1)})
     assert [state.energy for state in states] == pytest.approx([hole_out_of_plane, hole_in_plane], abs=1e-5)
     assert "default guess" in states[0].starts
-    assert set(states[1].starts) == {"electron on the host", "HOMO to SOMO, spin down"}
+    assert "HOMO to SOMO, spin down" in states[1].starts
+    # the hole of superoxide alone is in any direction: an electron on the host leads to either state
+    assert set(states[1].starts) <= {"electron on the host", "HOMO to SOMO, spin down"}
     assert all(state.guest_charges[0] > 0.5 for state in states)
     assert [line[1] for line in reports] == list(range(1, len(reports) + 1))
     assert states[0].energy == min(line[2] for line in reports)
