@@ -61,7 +61,7 @@ def run(words: Sequence[str]) -> dict[str, Any]:
     print(f"{' '.join(words)}: {seconds:.0f} s, load before {load:.1f}", flush=True)
     for row in measured:
         print(f"  {Measured(**row)}", flush=True)
-    output = [*done.stdout.splitlines(), *done.stderr.splitlines()[-20:]]
+    output = [*done.stdout.splitlines(), *(done.stderr.splitlines()[-1:] if done.returncode else [])]
     return {"seconds": seconds, "load": load, "measured": measured, "output": output, "code": done.returncode}
 
 
@@ -134,7 +134,8 @@ def main() -> None:
     path = asked.output / f"speed-{now:%Y-%m-%d}.json"
     if asked.only and path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        result["parts"], begin = earlier["parts"], begin - earlier["seconds"]
+        result |= {name: earlier[name] for name in ("parts", "gflops", "blas")}
+        begin -= earlier["seconds"]
     for name, words in chosen.items():
         result["parts"][name] = run(words)
         result["seconds"] = time.perf_counter() - begin
