@@ -120,7 +120,8 @@ class KohnShamGradient:
         if self._unstabilised:
             self._unstabilised = False
             self.mean_field, found = stabilise(self.mean_field, break_symmetry=True)
-            self._unrestricted = np.ndim(self.mean_field.mo_occ) == 2
+            if self._unrestricted != (np.ndim(self.mean_field.mo_occ) == 2):
+                self._unrestricted, self._pairs = not self._unrestricted, []  # those of other spins do not fit
             if self._keeper is not None:
                 self._keeper.know(Situation(corrections=corrections, stability=found))
                 self._keeper.save(self.mean_field)

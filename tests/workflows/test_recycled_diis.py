@@ -105,3 +105,15 @@ def test_a_relaxation_takes_fewer_cycles_to_the_same_energies(tmp_path: Path) ->
     np.testing.assert_allclose(energies[True], energies[False], atol=1e-7)
     assert cycles[True][0] == cycles[False][0]
     assert sum(cycles[True][1:]) < 0.8 * sum(cycles[False][1:])
+
+
+def test_a_singlet_that_breaks_its_symmetry_begins_anew(tmp_path: Path) -> None:
+    """What a restricted SCF learned does not fit the unrestricted ones after it."""
+    positions = np.array([[0, 0, 0], [0, 0, 1.6]]) / BOHR_ANGSTROM
+    hydrogen = Structure(("H", "H"), positions * BOHR_ANGSTROM, 0, 1)
+    surface = KohnShamGradient(hydrogen, level(), 1000, Progress(tmp_path), grid=1, stabilised=True)
+    first = surface(positions, None)
+    assert "coefficients_alpha" in first.guess
+    second = surface(positions * 1.02, first.guess)
+    assert second.energy > first.energy
+    assert 1 <= second.cycles < 30
