@@ -108,9 +108,11 @@ class Orbitals:
 
 def fitted_repulsion_gradient(mean_field: Any, orbitals: Orbitals, max_memory_mb: float = 1000.0) -> FloatArray:
     """Derivative of the fitted Coulomb and exchange energy at fixed orbitals [Hartree/bohr], shape=(n_atoms, 3)."""
+    from pyscf import lib
+
     fitting = mean_field.with_df
     exchange = float(mean_field._numint.hybrid_coeff(mean_field.xc, spin=mean_field.mol.spin))  # noqa: SLF001
-    block_mb = min(_BLOCK_MB, max_memory_mb / 4)
+    block_mb = min(_BLOCK_MB, max_memory_mb / (4 * lib.num_threads()))
     projected = project(fitting, orbitals, bool(exchange), block_mb)
     fit = solve_fit(fitting.auxmol, projected)
     del projected
