@@ -37,7 +37,7 @@ WATER = Structure(("O", "H", "H"), np.array([[0, 0, 0.12], [0, 0.76, -0.47], [0,
 PEROXIDE = Structure(
     ("O", "O", "H", "H"), np.array([[0.75, 0, 0], [-0.72, 0.05, 0], [0.9, 0.9, 0.4], [-0.85, -0.6, 0.9]])
 )
-SLOW: dict[str, Any] = {"grid": (150, 974)}  # a cycle of water takes a quarter of a second, and is saved every time
+SLOW: dict[str, Any] = {"grid": (150, 974)}  # a cycle of water takes a tenth of a second, and is saved where the disk is fast
 
 
 def level(text: str, **changes: Any) -> KohnSham:
@@ -170,7 +170,7 @@ def test_killed_at_the_fourth_cycle(
     assert kept.notes == []
     assert document_of(database, given)["attempts"] == 2
     assert record.provenance.continued is not None
-    assert record.provenance.continued["scf_cycles"] >= 3
+    assert record.provenance.continued["scf_cycles"] == kept.checkpoint.values["cycles"]
     assert record.convergence.cycles < fresh.convergence.cycles
     assert record.energy_hartree == pytest.approx(fresh.energy_hartree, abs=1e-8)
     assert fresh.provenance.continued is None
@@ -243,7 +243,7 @@ def test_terminated_and_ten_seconds_later_killed(
     kept = load(checkpoints_of(quick, given.id), fingerprint_of(given), SCF)
     assert kept.checkpoint is not None
     assert kept.notes == []
-    assert kept.checkpoint.values["cycles"] >= 2
+    assert kept.checkpoint.values["cycles"] >= (3 if who == "the worker" else 1)  # told, it saves; killed, it has
     check_invariants(database, quick, ids)
     code, out = at_work(given).ends()
     assert code == 0, out
