@@ -37,7 +37,7 @@ WATER = Structure(("O", "H", "H"), np.array([[0, 0, 0.12], [0, 0.76, -0.47], [0,
 PEROXIDE = Structure(
     ("O", "O", "H", "H"), np.array([[0.75, 0, 0], [-0.72, 0.05, 0], [0.9, 0.9, 0.4], [-0.85, -0.6, 0.9]])
 )
-SLOW: dict[str, Any] = {"grid": (150, 974)}  # a cycle of water takes a tenth of a second, and is saved if disks are fast
+SLOW: dict[str, Any] = {"grid": (150, 974)}  # a cycle of water takes a tenth of a second; fast disks save it
 
 
 def level(text: str, **changes: Any) -> KohnSham:
