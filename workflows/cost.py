@@ -27,10 +27,10 @@ _GRID_POINTS = {
     4: 30_000,
     5: 46_000,
 }  # pruned, per atom of the second row
-_STEPS = 25  # of a relaxation
+_STEPS = 10  # of a relaxation from a GFN2-xTB minimum with its Hessian: 6 to 9 for the benchmarks'
 _XTB_STEPS, _XTB_STEPS_PER_ATOM = 60, 0.6
 _XTB_SECONDS, _INTERNALS_SECONDS = 0.03, 0.07  # of an energy, and of a step in internal coordinates, for 30 atoms
-_STEP_OVER_ENERGY = 1.1  # a gradient costs about 0.6 of an energy, which begins from the orbitals before it
+_STEP_OVER_ENERGY = 0.5  # a gradient of 3 cycles, and as many of an SCF that goes on from the one before; fitting
 _HESSIAN_PER_ATOM = 1.8  # over an energy: 1.3 for H2O to 1.9 for C2H4 with B3LYP-D3(BJ)/6-31G(d) on (99,590)
 _PROPERTIES = 0.3  # of an energy: charges by several schemes, a potential at some ten thousand points
 _SEARCHED = 15  # SCFs at the cheap level of a search of electronic states
@@ -82,7 +82,7 @@ def estimate(given: CalculationInput, threads: int, factor: float = 1.0, availab
     functions, auxiliary, occupied = _sizes(given, level)
     operations = _operations(given, level)
     if given.step == "relax":
-        operations *= _STEPS * _STEP_OVER_ENERGY
+        operations *= 1 + _STEPS * _STEP_OVER_ENERGY
     elif given.step == "frequencies":
         operations *= 1 + _HESSIAN_PER_ATOM * atoms
     elif given.step == "properties":
