@@ -73,7 +73,7 @@ def failure_of(error: Exception, directory: Path) -> tuple[Outcome, str]:
     if isinstance(error, AlkaflowError):
         return "bad_input", str(error)
     if isinstance(error, MemoryError):
-        from alkaflow.workflows.steps import peak_memory_mb
+        from alkaflow.workflows.provenance import peak_memory_mb
 
         used = f"{peak_memory_mb():.0f} MB used"
         return "out_of_memory", f"the calculation needed more memory than there is; {used}"

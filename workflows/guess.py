@@ -12,6 +12,10 @@ Guess = Mapping[str, FloatArray]
 and ``beta``."""
 
 
+ORBITAL_ARRAYS = ("coefficients_", "energies_", "occupations_")
+"""How names of arrays of orbitals begin in a record's file, which may hold others."""
+
+
 def occupied_orbitals(mean_field: Any) -> dict[str, FloatArray]:
     """Coefficients, energies [Hartree] and occupations of the occupied orbitals, by spin, as a record keeps them."""
     return filled_orbitals(mean_field.mo_coeff, mean_field.mo_occ, mean_field.mo_energy)

@@ -1,8 +1,9 @@
-"""A Hessian of GFN2-xTB for a relaxation at a dearer level to begin with. Imported only by the process that computes.
+"""Hessians for relaxations to begin with, of GFN2-xTB or the level before. Imported only by the process that computes.
 
 What an optimiser knows at its first step decides how many it needs: geomeTRIC's own guess gives every bond, angle and
 torsion a constant. A Hessian of tight binding costs the time of a few SCF cycles and knows how they couple. It is used
-in internal coordinates together with its own gradient, and where it curves downwards it is turned up.
+in internal coordinates together with its own gradient, and where it curves downwards it is turned up. A relaxation at
+a cheaper density functional before has learned more: its own approximation is handed on.
 """
 
 from dataclasses import dataclass
@@ -46,6 +47,22 @@ class ModelHessian:
         values, vectors = np.linalg.eigh((found + found.T) / 2)
         lifted: FloatArray = (vectors * np.maximum(np.abs(values), _SOFTEST)) @ vectors.T
         return lifted
+
+
+def learned_hessian(hessian: FloatArray | None, structure: Structure) -> ModelHessian | None:
+    """What a relaxation that ended at a structure has learned, without its remaining gradient; None of another shape.
+
+    Parameters
+    ----------
+    hessian
+        As `RelaxResult.hessian` [Hartree/bohr^2].
+    structure
+        Where the next begins.
+    """
+    size = 3 * len(structure)
+    if hessian is None or hessian.shape != (size, size) or not np.isfinite(hessian).all():
+        return None
+    return ModelHessian(np.zeros(size), hessian)
 
 
 def model_hessian(structure: Structure) -> ModelHessian | None:

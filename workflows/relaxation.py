@@ -7,7 +7,7 @@ written after every gradient: a relaxation that begins again gives geomeTRIC the
 own algebra, and has its Hessian, trust radius and coordinate system back as they were, at the step where it was killed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,27 +25,20 @@ from alkaflow.calculations import Constraint
 from alkaflow.errors import CalculationError
 from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
-from alkaflow.structures.symmetry import Operation, symmetrise
+from alkaflow.structures.symmetry import Operation
 from alkaflow.units import BOHR_ANGSTROM
-from alkaflow.workflows import interrupt
-from alkaflow.workflows.checkpoint import RELAXATION, Checkpoint, load, save
 from alkaflow.workflows.constraints import agreeing, constraint_text
 from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.guess import Guess, unusable
 from alkaflow.workflows.model_hessian import ModelHessian
 from alkaflow.workflows.progress import Progress
+from alkaflow.workflows.relaxation_history import History, Judge, RelaxResult, largest
 from alkaflow.workflows.scf_checkpoint import ScfKeeper
-from alkaflow.workflows.stability import Stability, check_stability
-from alkaflow.workflows.surface import Evaluate, Evaluation, KohnShamGradient
-
-Judge = Callable[[FloatArray, bool], str | None]
-"""Given the positions [Angstrom] of each step and whether the relaxation has converged there, None, or a sentence that
-begins with ``dissociated`` or ``reacted``."""
+from alkaflow.workflows.stability import check_stability
+from alkaflow.workflows.surface import Evaluate, KohnShamGradient
 
 DEFAULT_MAX_STEPS = 200
-_GUESS = "guess:"  # before the names of its arrays in the checkpoint
 _HELD = 1e-4  # bohr or radian; by so much a constraint may be missed at the end
-_SAME = 1e-6  # bohr; a checkpoint that began elsewhere belongs to another relaxation
 _MAX_REBUILDS = 5  # of the coordinate system in a row, without a step between
 _WATCHED = 10  # last energies that say whether a relaxation oscillates
 
@@ -79,59 +72,6 @@ THRESHOLDS = {
 """Gaussian's (https://gaussian.com/opt), in its units, with geomeTRIC's on the energy. Gaussian takes components;
 the norms on atoms here are up to sqrt(3) stricter. geomeTRIC's set GAU has the same numbers for steps, but in Angstrom.
 """
-
-
-@dataclass(frozen=True)
-class RelaxResult:
-    """A converged relaxation.
-
-    Attributes
-    ----------
-    positions
-        Final ones [Angstrom], shape=(n_atoms, 3).
-    energy
-        At the final positions [Hartree].
-    gradient
-        There [Hartree/bohr], shape=(n_atoms, 3), within the symmetry that was kept, without net force and torque and
-        without what constraints hold.
-    max_gradient
-        Its largest norm on an atom [Hartree/bohr].
-    steps
-        Taken by the optimiser; rejected ones count.
-    energies
-        Of every geometry evaluated [Hartree], in order.
-    cycles
-        Of the SCF at every geometry evaluated; 0 where there was none, or an older checkpoint does not say.
-    operations
-        Number of symmetry operations kept, identity included.
-    guess
-        Of the final geometry; the orbitals, from `run_relaxation`.
-    corrections
-        What evaluations had to try.
-    resumed
-        Number of gradients that came from the checkpoint.
-    notes
-        About checkpoints that could not be used.
-    stability
-        Of the SCF solution at the final positions, where the level asks for it.
-    continued
-        SCF cycles of an earlier attempt, at the geometry after the resumed ones.
-    """
-
-    positions: FloatArray
-    energy: float
-    gradient: FloatArray
-    max_gradient: float
-    steps: int
-    energies: list[float]
-    cycles: list[int]
-    operations: int
-    guess: Guess
-    corrections: list[dict[str, Any]]
-    resumed: int
-    notes: list[str]
-    stability: Stability | None = None
-    continued: int = 0
 
 
 def relax(
@@ -186,12 +126,12 @@ def relax(
         is not finite, or what `evaluate` raises.
     """
     group = agreeing(operations or [], constraints)
-    history = _History(structure, evaluate, directory, fingerprint, progress, group, judge)
+    history = History(structure, evaluate, directory, fingerprint, progress, group, judge)
     history.guess = guess if history.guess is None else history.guess
     start = structure.positions / BOHR_ANGSTROM
     if len(structure) == 1:
         found = history.answer(start)
-        return history.result(start, found.gradient, 0)
+        return history.result(start, found.gradient, 0, None)
     optimiser = _optimiser(structure, history, directory, thresholds, max_steps, constraints)
     optimiser.model = None if constraints else model
     _drive(optimiser)
@@ -199,7 +139,8 @@ def relax(
         raise CalculationError("relaxation_not_converged", _failure(optimiser, history, thresholds, max_steps))
     final = optimiser.X.reshape(-1, 3)
     history.judge(final, converged=True)
-    return history.result(final, optimiser.free_gradient(), int(optimiser.Iteration))
+    hessian = None if constraints else optimiser.hessian_of_atoms()
+    return history.result(final, optimiser.free_gradient(), int(optimiser.Iteration), hessian)
 
 
 def _drive(optimiser: "_Optimiser") -> None:
@@ -219,7 +160,7 @@ def _drive(optimiser: "_Optimiser") -> None:
 
 def _optimiser(
     structure: Structure,
-    history: "_History",
+    history: History,
     directory: Path,
     thresholds: Thresholds,
     max_steps: int,
@@ -266,7 +207,7 @@ class _Optimiser(Optimizer):  # type: ignore[misc]
         engine: "_Answers",
         directory: str,
         settings: Any,
-        history: "_History",
+        history: History,
     ) -> None:
         super().__init__(start, molecule, coordinates, engine, directory, settings, print_info=False)
         self._history = history
@@ -285,6 +226,11 @@ class _Optimiser(Optimizer):  # type: ignore[misc]
         gradient: FloatArray = self.IC.calcGradProj(self.X, self.gradx) if held else self.gradx
         return gradient.reshape(-1, 3)
 
+    def hessian_of_atoms(self) -> FloatArray:
+        """What it has learned of the Hessian, B^T H B [Hartree/bohr^2], shape=(3 n_atoms, 3 n_atoms)."""
+        to_internals: FloatArray = self.IC.wilsonB(self.X)
+        return to_internals.T @ self.H @ to_internals
+
     def newCartesian(self, dy: FloatArray) -> None:  # noqa: N802  (geomeTRIC's name)
         """Take a step in internal coordinates; all else in `step` follows from the positions it leads to."""
         before: FloatArray = self.X
@@ -297,7 +243,7 @@ class _Optimiser(Optimizer):  # type: ignore[misc]
 class _Answers(Engine):  # type: ignore[misc]
     """What geomeTRIC asks; it caches and stores nothing itself."""
 
-    def __init__(self, molecule: Any, history: "_History") -> None:
+    def __init__(self, molecule: Any, history: History) -> None:
         super().__init__(molecule)
         self._history = history
 
@@ -308,117 +254,6 @@ class _Answers(Engine):  # type: ignore[misc]
         del dirname, read_data, copydir
         found = self._history.answer(coords.reshape(-1, 3))
         return {"energy": found.energy, "gradient": found.gradient.ravel().copy()}
-
-
-class _History:
-    """All geometries evaluated, first those of the checkpoint and then new ones."""
-
-    def __init__(
-        self,
-        structure: Structure,
-        evaluate: Evaluate,
-        directory: Path,
-        fingerprint: str,
-        progress: Progress,
-        operations: list[Operation],
-        judge: Judge | None,
-    ) -> None:
-        self._evaluate, self._directory, self._fingerprint = evaluate, directory, fingerprint
-        self._progress, self._operations, self._judge = progress, operations, judge
-        self._positions: list[FloatArray] = []
-        self._gradients: list[FloatArray] = []
-        self._answered = 0
-        self.energies: list[float] = []
-        self.cycles: list[int] = []
-        self.guess: Guess | None = None
-        self.corrections: list[dict[str, Any]] = []
-        checkpoint, self.notes = load(directory, fingerprint, RELAXATION)
-        if checkpoint is not None:
-            self._restore(checkpoint, structure.positions / BOHR_ANGSTROM)
-        self.resumed = len(self.energies)
-
-    def _restore(self, checkpoint: Checkpoint, start: FloatArray) -> None:
-        arrays = dict(checkpoint.arrays)
-        positions, gradients, energies = (arrays.pop(name) for name in ("positions", "gradients", "energies"))
-        cycles = arrays.pop("cycles", np.zeros(len(energies), dtype=int))
-        if positions.shape[1:] != start.shape or np.abs(positions[0] - start).max() > _SAME:
-            self.notes.append(f"the checkpoint in {self._directory} is not used: it began at another geometry")
-            return
-        self._positions, self._gradients, self.energies = list(positions), list(gradients), energies.tolist()
-        self.cycles = cycles.tolist()
-        self.guess = {name.removeprefix(_GUESS): array for name, array in arrays.items()}
-        self.corrections = checkpoint.values["corrections"]
-
-    def symmetric(self, vectors: FloatArray) -> FloatArray:
-        """Take from vectors on atoms what breaks the symmetry of the start."""
-        return symmetrise(vectors, self._operations) if self._operations else vectors
-
-    def next_positions(self) -> FloatArray | None:
-        """Positions [bohr] of the next evaluation in the checkpoint, or None past its end."""
-        return self._positions[self._answered] if self._answered < len(self.energies) else None
-
-    def answer(self, positions: FloatArray) -> Evaluation:
-        """Energy and gradient at positions [bohr]: from the checkpoint, or computed and then saved."""
-        number = self._answered
-        if number == len(self.energies):
-            self._compute(positions)
-            self._save()
-            interrupt.check()
-        self._answered = number + 1
-        if number > 0:
-            self.judge(positions, converged=False)
-        return Evaluation(self.energies[number], self._gradients[number])
-
-    def judge(self, positions: FloatArray, converged: bool) -> None:
-        """Let the judge see positions [bohr]."""
-        if self._judge is not None and (verdict := self._judge(positions * BOHR_ANGSTROM, converged)):
-            outcome = "dissociated" if verdict.startswith("dissociated") else "reacted"
-            raise CalculationError(outcome, f"after {self._answered - 1} relaxation steps: {verdict}")
-
-    def _compute(self, positions: FloatArray) -> None:
-        found = self._evaluate(positions, self.guess)
-        if not (np.isfinite(found.energy) and np.isfinite(found.gradient).all()):
-            last = f"; the last energy was {self.energies[-1]:.6f} Hartree" if self.energies else ""
-            raise CalculationError(
-                "engine_crashed", f"energy or gradient is not finite at relaxation step {len(self.energies)}{last}"
-            )
-        gradient = self.symmetric(found.gradient)
-        self._positions.append(np.array(positions))
-        self._gradients.append(gradient)
-        self.energies.append(float(found.energy))
-        self.cycles.append(found.cycles)
-        self.guess = found.guess
-        self.corrections += found.corrections
-        self._progress.report(
-            "relaxation step", len(self.energies) - 1, self.energies[-1], max_gradient=largest(gradient)
-        )
-
-    def _save(self) -> None:
-        arrays = {
-            "positions": np.array(self._positions),
-            "gradients": np.array(self._gradients),
-            "energies": np.array(self.energies),
-            "cycles": np.array(self.cycles, dtype=np.int64),
-            **{_GUESS + name: array for name, array in (self.guess or {}).items()},
-        }
-        save(self._directory, Checkpoint(self._fingerprint, {"corrections": self.corrections}, arrays), RELAXATION)
-
-    def result(self, positions: FloatArray, gradient: FloatArray, steps: int) -> RelaxResult:
-        """The end, at positions [bohr] with a gradient [Hartree/bohr]."""
-        return RelaxResult(
-            positions=positions * BOHR_ANGSTROM,
-            energy=self.energies[self._answered - 1],
-            gradient=gradient,
-            max_gradient=largest(gradient),
-            steps=steps,
-            energies=self.energies[: self._answered],
-            cycles=self.cycles[: self._answered],
-            operations=max(1, len(self._operations)),
-            guess=(self.guess or {}) if self._answered == len(self.energies) else {},
-            corrections=self.corrections,
-            resumed=min(self.resumed, self._answered),
-            notes=self.notes,
-        )
 
 
 def run_relaxation(
@@ -500,12 +335,7 @@ def run_relaxation(
     return replace(result, notes=notes, continued=surface.continued, stability=stability)
 
 
-def largest(gradient: FloatArray) -> float:
-    """Largest norm on an atom of a gradient with shape=(n_atoms, 3)."""
-    return float(np.linalg.norm(gradient, axis=1).max())
-
-
-def _failure(optimiser: "_Optimiser", history: _History, thresholds: Thresholds, max_steps: int) -> str:
+def _failure(optimiser: "_Optimiser", history: History, thresholds: Thresholds, max_steps: int) -> str:
     """Why a relaxation has not converged, for the user."""
     gradient = largest(optimiser.free_gradient())
     ended = f"no convergence in {max_steps} steps"

@@ -1,13 +1,9 @@
 """What each step of a calculation does, from its task to its record. Imported only by the process that computes."""
 
 import io
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +11,23 @@ from alkaflow.elements import is_transition_metal
 from alkaflow.errors import CalculationError
 from alkaflow.files import sha256_of, write_atomically
 from alkaflow.levels import KohnSham, Xtb, level_hash
-from alkaflow.records import Convergence, FileReference, Provenance, Record, formula_of
+from alkaflow.records import Convergence, FileReference, Record, formula_of
 from alkaflow.workflows import interrupt
+from alkaflow.workflows.provenance import provenance_of
 from alkaflow.workflows.task import GUESS_FILE, ORBITAL_FILE, Task
 
 if TYPE_CHECKING:
     from alkaflow.workflows.device import Cpu
     from alkaflow.workflows.pyscf_engine import ScfResult
+    from alkaflow.workflows.relaxation_history import RelaxResult
     from alkaflow.workflows.stability import Stability
 
 ORBITAL_FORMAT = "npz: coefficients (functions, occupied), energies [Hartree], occupations, by spin"
 HESSIAN_FORMAT = f"{ORBITAL_FORMAT}; hessian [Hartree/bohr^2]"
+LEARNED_FORMAT = f"{ORBITAL_FORMAT}; learned_hessian [Hartree/bohr^2], the optimiser's"
 SURFACE_FORMAT = "npz: vertices [bohr], faces, normals, potential [Hartree/e], nearest_atom of a surface"
 
-_PACKAGES = ("alkaflow", "numpy", "scipy", "ase", "pyscf", "pyscf-dispersion", "geometric", "tblite")
+_LEARNED = "learned_hessian"
 
 
 def run_task(task: Task, directory: Path) -> Record:
@@ -81,7 +80,7 @@ def run_task(task: Task, directory: Path) -> Record:
     seconds = {"total": time.monotonic() - begin, **found.pop("seconds", {})}
     continued = {what: count for what, count in found.pop("continued", {}).items() if count}
     found["warnings"] = [*task.notes, *found.get("warnings", [])]
-    return Record.model_validate(common | found | {"provenance": _provenance(task, seconds, continued, device)})
+    return Record.model_validate(common | found | {"provenance": provenance_of(task, seconds, continued, device)})
 
 
 def _run_xtb(structure: Any, task: Task, progress: Any, directory: Path) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
     from alkaflow.workflows.basis import basis_hash
     from alkaflow.workflows.checkpoint import fingerprint_of
     from alkaflow.workflows.drift import SameCompound
-    from alkaflow.workflows.model_hessian import model_hessian
+    from alkaflow.workflows.model_hessian import learned_hessian, model_hessian
     from alkaflow.workflows.pyscf_engine import build_molecule
     from alkaflow.workflows.relaxation import DEFAULT_MAX_STEPS, THRESHOLDS, run_relaxation
     from alkaflow.workflows.scf_checkpoint import ScfKeeper
@@ -134,6 +133,9 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
     parts = given.fragments or ()
     start = _start(structure, level, task, progress, directory)
     checkpoints, fingerprint = task.checkpoints or directory, fingerprint_of(given)
+    model = None
+    if not given.constraints:
+        model = learned_hessian(_stored(directory).get(_LEARNED), structure) or model_hessian(structure)
     result = run_relaxation(
         structure,
         level,
@@ -147,7 +149,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
         operations=find_operations(BondGraph(structure), EXACT),
         judge=SameCompound(structure, parts if len(parts) > 1 else ()),
         guess=start.guess,
-        model=None if given.constraints else model_hessian(structure),
+        model=model,
         device=device,
         keeper=ScfKeeper(checkpoints, fingerprint, moving=True),
     )
@@ -167,7 +169,7 @@ def _run_relaxation(structure: Any, task: Task, progress: Any, directory: Path, 
             corrections=result.corrections,
             stability=asdict(result.stability) if result.stability else None,
         ),
-        "orbitals": _write_orbitals(dict(result.guess), directory) if result.guess else None,
+        "orbitals": _write_relaxed(result, directory) if result.guess else None,
         "states": start.states,
         "warnings": start.notes + result.notes + judge_stability(level, result.stability),
         "seconds": start.seconds,
@@ -202,15 +204,23 @@ def _start(structure: Any, level: KohnSham, task: Task, progress: Any, directory
     return _Start(guess, states, {"states": time.monotonic() - begin})
 
 
-def _stored_orbitals(directory: Path) -> dict[str, Any] | None:
-    """Orbitals of the step before, as they are, where there are some."""
+def _stored(directory: Path) -> dict[str, Any]:
+    """Arrays that the step before has left, by name."""
     import numpy as np
 
     path = directory / GUESS_FILE
     if not path.exists():
-        return None
+        return {}
     with np.load(path) as stored:
         return {name: stored[name] for name in stored.files}
+
+
+def _stored_orbitals(directory: Path) -> dict[str, Any] | None:
+    """Orbitals of the step before, as they are, where there are some."""
+    from alkaflow.workflows.guess import ORBITAL_ARRAYS
+
+    arrays = {name: array for name, array in _stored(directory).items() if name.startswith(ORBITAL_ARRAYS)}
+    return arrays or None
 
 
 def _guess(structure: Any, level: KohnSham, task: Task, directory: Path) -> dict[str, Any] | None:
@@ -365,6 +375,14 @@ def judge_stability(level: KohnSham, stability: "Stability | None") -> list[str]
     return []
 
 
+def _write_relaxed(result: "RelaxResult", directory: Path) -> FileReference:
+    """Orbitals, and what the optimiser has learned for the next level."""
+    arrays = dict(result.guess)
+    if result.hessian is None:
+        return _write_orbitals(arrays, directory)
+    return _write_arrays(arrays | {_LEARNED: result.hessian}, directory, LEARNED_FORMAT)
+
+
 def _write_orbitals(orbitals: dict[str, Any], directory: Path) -> FileReference:
     return _write_arrays(orbitals, directory, HESSIAN_FORMAT if "hessian" in orbitals else ORBITAL_FORMAT)
 
@@ -378,26 +396,3 @@ def _write_arrays(arrays: dict[str, Any], directory: Path, kind: str) -> FileRef
     data = buffer.getvalue()
     write_atomically(directory / ORBITAL_FILE, data)
     return FileReference(sha256=sha256_of(data), bytes=len(data), format=kind)
-
-
-def _provenance(task: Task, seconds: dict[str, float], continued: dict[str, int], device: "Cpu | None") -> Provenance:
-    from alkaflow.workflows.blas import cpu_model, loaded_blas
-
-    return Provenance(
-        versions={"python": sys.version.split()[0], **{name: version(name) for name in _PACKAGES}},
-        blas=loaded_blas(),
-        threads=task.threads,
-        device=device.name if device else "cpu",
-        fast_kernels=device.fast_kernels if device else None,
-        sentinel=asdict(device.sentinel) if device and device.sentinel else None,
-        cpu=cpu_model(),
-        peak_memory_mb=round(peak_memory_mb(), 1),
-        seconds={part: round(value, 3) for part, value in seconds.items()},
-        continued=continued or None,
-        finished=datetime.now(UTC),
-    )
-
-
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process [MB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

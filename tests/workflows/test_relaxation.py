@@ -20,7 +20,8 @@ from alkaflow.workflows.constraints import agreeing
 from alkaflow.workflows.guess import density_of
 from alkaflow.workflows.progress import Progress, read_progress
 from alkaflow.workflows.pyscf_engine import build_molecule, run_scf
-from alkaflow.workflows.relaxation import THRESHOLDS, RelaxResult, largest, oscillates, relax, run_relaxation
+from alkaflow.workflows.relaxation import THRESHOLDS, oscillates, relax, run_relaxation
+from alkaflow.workflows.relaxation_history import RelaxResult, largest
 from alkaflow.workflows.surface import Evaluation, KohnShamGradient
 
 MEMORY = 2000
