@@ -17,7 +17,8 @@ import numpy as np
 from alkaflow.errors import CalculationError, ServiceError
 from alkaflow.structures import FloatArray
 from alkaflow.workflows import interrupt
-from alkaflow.workflows.ladder import Keep, adopt_orbitals, converge
+from alkaflow.workflows.ladder import adopt_orbitals, converge
+from alkaflow.workflows.scf_log import Keep
 
 Device = Literal["cpu", "gpu"]
 Watch = Callable[[dict[str, Any]], None]
@@ -128,12 +129,14 @@ class Cpu:
     def kernels(self, mean_field: Any) -> Iterator[None]:
         """Let an object use the loops of our own meanwhile, where they can do what it asks for."""
         from alkaflow.workflows.fitted_repulsion import symmetric_exchange
+        from alkaflow.workflows.own_threads import alone_where_small
         from alkaflow.workflows.quadrature import dense_quadrature
 
         with ExitStack() as stack:
             if self.fast_kernels:
                 stack.enter_context(symmetric_exchange(mean_field))
                 stack.enter_context(dense_quadrature(mean_field))
+                stack.enter_context(alone_where_small(mean_field.mol.nao))
             yield
 
     def converge(

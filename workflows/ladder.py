@@ -6,31 +6,22 @@ small, and may leave the orbital gradient behind and still count (github.com/pys
 canonical with the Fock matrix that the last cycle has built.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from alkaflow.errors import AlkaflowError, CalculationError
-from alkaflow.structures import FloatArray
-from alkaflow.workflows import interrupt
-from alkaflow.workflows.basis import load_basis
+from alkaflow.errors import CalculationError
 from alkaflow.workflows.diis_history import continued_diis
 from alkaflow.workflows.orbital_tags import with_orbitals
 from alkaflow.workflows.recycled_diis import RecycledDiis
-
-Watch = Callable[[dict[str, Any]], None]
-"""Called after every cycle with PySCF's state: e_tot, last_hf_e, norm_gorb, mo_coeff, mo_occ."""
-
-Keep = Callable[[dict[str, Any], list[dict[str, Any]]], None]
-"""Called after every cycle whose orbitals an SCF could begin with, with PySCF's state and the corrections so far."""
+from alkaflow.workflows.scf_log import Keep, Log, Watch
+from alkaflow.workflows.smaller_basis import in_smaller_basis, projected_density
 
 _LOOSER_ENERGY, _LOOSER_GRADIENT = 100.0, 10.0  # a help ends at these multiples of the level's thresholds
 _AGAIN_ENERGY, _AGAIN_GRADIENT = 10.0, 3.0  # PySCF's own allowance for orbitals that are evaluated again
-_RECENT = 8  # cycles that a diagnosis looks at
-_COARSE_GRID = 1
 _SECOND_ORDER_CYCLES = 60
 
 
@@ -119,7 +110,7 @@ def converge(
             raise CalculationError("engine_crashed", "the density to start from is not finite")
         density = with_orbitals(density)
     corrections: list[dict[str, Any]] = []
-    log = _Log(watch if watch is not None else mean_field.callback, keep, corrections)
+    log = Log(watch if watch is not None else mean_field.callback, keep, corrections)
     reason = _diis(mean_field, density, log)
     failures = [f"DIIS ({reason})"]
     for rung in rungs:
@@ -156,77 +147,10 @@ def converge_second_order(mean_field: Any, coefficients: Any, occupations: Any, 
     CalculationError
         ``scf_not_converged``, or ``engine_crashed`` for an energy that is not finite.
     """
-    log = _Log(watch if watch is not None else mean_field.callback)
+    log = Log(watch if watch is not None else mean_field.callback)
     reason = _second_order(mean_field, None, log, _SECOND_ORDER_CYCLES, coefficients, occupations)
     if reason is not None:
         raise CalculationError("scf_not_converged", f"the second-order SCF did not converge: {reason}")
-
-
-class _Log:
-    """What the cycles of all attempts showed."""
-
-    def __init__(
-        self, watch: Watch | None, keep: Keep | None = None, corrections: list[dict[str, Any]] | None = None
-    ) -> None:
-        self._watch, self._keep = watch, keep
-        self._corrections = [] if corrections is None else corrections
-        self.cycles = 0
-        self.change = float("nan")
-        self.energies: list[float] = []
-        self.gradients: list[float] = []
-        self._best: tuple[float, Any, Any] | None = None
-
-    def begin(self) -> None:
-        """Begin another SCF; the orbitals of lowest energy are kept."""
-        self.energies, self.gradients = [], []
-
-    def __call__(self, state: dict[str, Any], whole: bool = True, shown: bool = True) -> None:
-        """Note a cycle; stop where that was asked for.
-
-        Parameters
-        ----------
-        state
-            As PySCF gives it.
-        whole
-            Whether the occupations are those of the object, and the orbitals of its basis.
-        shown
-            Whether to pass it on.
-        """
-        energy = float(state["e_tot"])
-        if not np.isfinite(energy):
-            raise CalculationError("engine_crashed", "the SCF energy is not finite")
-        self.cycles += 1
-        self.change = energy - float(state["last_hf_e"])
-        self.energies.append(energy)
-        self.gradients.append(float(state["norm_gorb"]))
-        if whole and (self._best is None or energy < self._best[0]):
-            self._best = (energy, state["mo_coeff"], state["mo_occ"])
-        if shown and self._watch is not None:
-            self._watch(state)
-        if whole and self._keep is not None:
-            self._keep(state, self._corrections)
-        interrupt.check()
-
-    def orbitals(self, mean_field: Any) -> tuple[Any, Any]:
-        """Coefficients and occupations of lowest energy among all cycles."""
-        if self._best is None:
-            return mean_field.mo_coeff, mean_field.mo_occ
-        return self._best[1], self._best[2]
-
-    def diagnose(self, cycles: int) -> str:
-        """Say why an SCF of at most so many cycles has not converged."""
-        energies, gradients = np.array(self.energies[-_RECENT:]), np.array(self.gradients[-_RECENT:])
-        state = f"last change {self.change:.1e} Hartree, orbital gradient {gradients[-1]:.1e}"
-        if len(self.energies) < cycles:
-            return f"the last diagonalisation left the solution after {len(self.energies)} cycles: {state}"
-        if len(energies) == _RECENT:
-            changes = np.diff(energies)
-            flips = int((changes[1:] * changes[:-1] < 0).sum())
-            if flips >= len(changes) - 3 and abs(changes[-3:]).max() > 0.5 * abs(changes[:3]).max():
-                return f"oscillating between {energies.min():.6f} and {energies.max():.6f} Hartree: {state}"
-            if gradients[-3:].min() > 0.5 * gradients[:3].min():
-                return f"orbital gradient stuck at {gradients.min():.1e}: {state}"
-        return f"not converged in {cycles} cycles: {state}"
 
 
 @contextmanager
@@ -249,7 +173,7 @@ def _met(state: dict[str, Any]) -> bool:
     return bool(change < state["conv_tol"] and state["norm_gorb"] < state["conv_tol_grad"])
 
 
-def _diis(mean_field: Any, density: Any, log: _Log, cycles: int | None = None) -> str | None:
+def _diis(mean_field: Any, density: Any, log: Log, cycles: int | None = None) -> str | None:
     """Run the SCF of the unmodified object; returns why it failed, or None."""
     settings: dict[str, Any] = {"max_cycle": max(mean_field.max_cycle, cycles or 0)}
     pairs = getattr(density, "pairs", None)
@@ -271,7 +195,7 @@ def _diis(mean_field: Any, density: Any, log: _Log, cycles: int | None = None) -
     return reason
 
 
-def _scf(mean_field: Any, density: Any, log: _Log, callback: Watch, **settings: Any) -> str | None:
+def _scf(mean_field: Any, density: Any, log: Log, callback: Watch, **settings: Any) -> str | None:
     log.begin()
     with _changed(mean_field, callback=callback, check_convergence=_met, **settings):
         limit = mean_field.max_cycle
@@ -283,7 +207,7 @@ def _scf(mean_field: Any, density: Any, log: _Log, callback: Watch, **settings: 
     return None if mean_field.converged else log.diagnose(limit)
 
 
-def _climb(mean_field: Any, rung: Rung, log: _Log, actions: list[dict[str, Any]]) -> str | None:
+def _climb(mean_field: Any, rung: Rung, log: Log, actions: list[dict[str, Any]]) -> str | None:
     """Try one rung from the orbitals of lowest energy so far; returns why it failed, or None. Notes what it does."""
     coefficients, occupations = log.orbitals(mean_field)
     density = mean_field.make_rdm1(coefficients, occupations)
@@ -338,7 +262,7 @@ def _plain_value(mean_field: Any, name: str) -> Any:
     return value.__name__ if isinstance(value, type) else value
 
 
-def _smeared(mean_field: Any, density: Any, width: float, looser: Mapping[str, Any], log: _Log) -> Any:
+def _smeared(mean_field: Any, density: Any, width: float, looser: Mapping[str, Any], log: Log) -> Any:
     """Density with whole occupations of the orbitals that an SCF with Fermi occupations ends with."""
     from pyscf.scf import addons
 
@@ -353,7 +277,7 @@ def _smeared(mean_field: Any, density: Any, width: float, looser: Mapping[str, A
 
 
 def _second_order(
-    mean_field: Any, density: Any, log: _Log, cycles: int, coefficients: Any = None, occupations: Any = None
+    mean_field: Any, density: Any, log: Log, cycles: int, coefficients: Any = None, occupations: Any = None
 ) -> str | None:
     """Converge with PySCF's augmented-Hessian solver and put the result on the first-order object.
 
@@ -379,7 +303,7 @@ def _second_order(
     return None if mean_field.converged else log.diagnose(cycles)
 
 
-def _fill_holes(mean_field: Any, log: _Log, cycles: int) -> None:
+def _fill_holes(mean_field: Any, log: Log, cycles: int) -> None:
     """Where the second-order solver ended with a hole below an occupied orbital, look for a lower state without.
 
     The solver never changes occupations, so a start that is far away can end hundreds of millihartree too high.
@@ -435,29 +359,13 @@ def adopt_orbitals(
 
 
 def _from_smaller_basis(
-    mean_field: Any, rung: Rung, looser: Mapping[str, Any], log: _Log, actions: list[dict[str, Any]]
+    mean_field: Any, rung: Rung, looser: Mapping[str, Any], log: Log, actions: list[dict[str, Any]]
 ) -> Any:
     """Density of the same molecule in a smaller basis, projected; or why there is none."""
-    from pyscf import dft
-
-    molecule = mean_field.mol
-    names = {
-        symbol: None if symbol in molecule._ecp else _smaller(symbol, shells, rung.smaller_basis)  # noqa: SLF001
-        for symbol, shells in molecule._basis.items()  # noqa: SLF001
-    }
-    if not any(names.values()):
+    cheap, chosen = in_smaller_basis(mean_field, rung.smaller_basis)
+    if cheap is None:
         return "no element has a smaller basis"
-    small = molecule.copy()
-    small.basis = {
-        symbol: load_basis(name, symbol) if name else molecule._basis[symbol]  # noqa: SLF001
-        for symbol, name in names.items()
-    }
-    small.build(False, False)
-    actions.append({"basis": {symbol: name for symbol, name in names.items() if name}, "max_cycle": rung.cycles})
-    cheap = dft.UKS(small) if np.ndim(mean_field.mo_occ) == 2 else dft.RKS(small)
-    cheap.xc, cheap.chkfile, cheap.grids.level = mean_field.xc, None, _COARSE_GRID
-    if getattr(mean_field, "with_df", None):
-        cheap = cheap.density_fit(auxbasis=mean_field.with_df.auxbasis)
+    actions.append({"basis": chosen, "max_cycle": rung.cycles})
     for name, value in looser.items():
         setattr(cheap, name, value)
 
@@ -470,67 +378,4 @@ def _from_smaller_basis(
         if error.outcome != "scf_not_converged":
             raise
         return f"in the smaller basis {error}"
-    return projected_density(cheap.mo_coeff, cheap.mo_occ, small, molecule)
-
-
-def _smaller(symbol: str, shells: Any, names: Sequence[str]) -> str | None:
-    """First basis of the names that an element has and that is smaller than its own."""
-    for name in names:
-        try:
-            candidate = load_basis(name, symbol)
-        except AlkaflowError:
-            continue
-        if _count(candidate) < _count(shells):
-            return name
-    return None
-
-
-def _count(shells: Any) -> int:
-    """Spherical functions of shells in PySCF's form [l, (kappa), [exponent, c1, c2, ...], ...]."""
-    return sum((2 * int(shell[0]) + 1) * (len(shell[-1]) - 1) for shell in shells)
-
-
-def projected_density(coefficients: Any, occupations: Any, molecule_from: Any, molecule_to: Any) -> Any:
-    """Express the occupied orbitals in another basis, or at another geometry, and orthonormalise them again.
-
-    C' = S'^-1 <'|> C, then C' (C'^T S' C')^-1/2: the electrons of each spin stay the same.
-
-    Parameters
-    ----------
-    coefficients, occupations
-        Orbitals, shape=(n, n_orbitals) or (2, n, n_orbitals).
-    molecule_from, molecule_to
-        PySCF molecules of the two bases.
-
-    Returns
-    -------
-    numpy.ndarray
-        Density, shape=(n', n') or (2, n', n'), tagged with its orbitals, by which density fitting is several times
-        faster than by a bare matrix.
-    """
-    from pyscf import lib
-    from pyscf.scf import addons
-
-    overlap = molecule_to.intor_symmetric("int1e_ovlp")
-    spins = np.ndim(occupations) == 2
-    orbitals, filled = [], []
-    for c, f in zip(coefficients, occupations, strict=True) if spins else [(coefficients, occupations)]:
-        occupied = np.asarray(f) > 0
-        projected = addons.project_mo_nr2nr(molecule_from, np.asarray(c)[:, occupied], molecule_to)
-        orbitals.append(projected @ _inverse_root(projected.T @ overlap @ projected))
-        filled.append(np.asarray(f, dtype=float)[occupied])
-    width = max(len(f) for f in filled)
-    orbitals = [np.pad(c, ((0, 0), (0, width - c.shape[1]))) for c in orbitals]
-    filled = [np.pad(f, (0, width - len(f))) for f in filled]
-    densities = [(c * f) @ c.T for c, f in zip(orbitals, filled, strict=True)]
-    if not spins:
-        return lib.tag_array(densities[0], mo_coeff=orbitals[0], mo_occ=filled[0])
-    return lib.tag_array(np.array(densities), mo_coeff=np.array(orbitals), mo_occ=np.array(filled))
-
-
-def _inverse_root(matrix: FloatArray) -> FloatArray:
-    """Inverse square root of a symmetric positive matrix; of an empty one, itself."""
-    if not matrix.size:
-        return matrix
-    values, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors / np.sqrt(values)) @ vectors.T)
+    return projected_density(cheap.mo_coeff, cheap.mo_occ, cheap.mol, mean_field.mol)

@@ -1,5 +1,6 @@
 """The orbitals that PySCF fastens to a density matrix."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,3 +56,16 @@ def occupied(density: Any) -> list[FloatArray] | None:
         return None
     pairs = [(np.asarray(c), np.asarray(n)) for c, n in zip(coefficients, occupations, strict=True)]
     return [np.ascontiguousarray(c[:, n > 0] * np.sqrt(n[n > 0])) for c, n in pairs]
+
+
+def padded(orbitals: Sequence[FloatArray]) -> Any:
+    """Density of occupied orbitals by spin, tagged with them; the shorter list is filled up with empty columns."""
+    width = max(c.shape[1] for c in orbitals)
+    occupations = np.array([np.arange(width) < c.shape[1] for c in orbitals], dtype=float)
+    return tagged(np.array([np.pad(c, ((0, 0), (0, width - c.shape[1]))) for c in orbitals]), occupations)
+
+
+def tagged(coefficients: FloatArray, occupations: FloatArray) -> Any:
+    """Density C f C^T, tagged with C and f."""
+    density = (coefficients * occupations[..., None, :]) @ np.swapaxes(coefficients, -1, -2)
+    return lib.tag_array(density, mo_coeff=coefficients, mo_occ=occupations)

@@ -1,11 +1,13 @@
 """Work divided among threads that have one BLAS and one OpenMP thread each. Imported only by the process that computes.
 
 NumPy's BLAS, PySCF's own BLAS and its OpenMP loops keep threads of their own, which wait for work by spinning: taking
-turns on small blocks they hold each other up. One thread for a whole block has nobody to wait for.
+turns on small blocks they hold each other up. One thread for a whole block has nobody to wait for, and what comes
+between, on matrices of a few hundred rows, is fastest with one as well.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
@@ -13,6 +15,8 @@ from pyscf import lib
 from threadpoolctl import threadpool_limits
 
 Part = TypeVar("Part")
+
+_SMALL = 500  # functions; products and eigenvectors of smaller matrices are slower on two threads that also spin
 
 
 def in_own_threads(share: Callable[[int, int], Part]) -> list[Part]:
@@ -25,6 +29,19 @@ def in_own_threads(share: Callable[[int, int], Part]) -> list[Part]:
 
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(alone, range(workers)))
+
+
+@contextmanager
+def alone_where_small(functions: int) -> Iterator[None]:
+    """One BLAS thread for the algebra between such loops, where it is on small matrices; loops keep their workers.
+
+    Parameters
+    ----------
+    functions
+        Of the basis.
+    """
+    with threadpool_limits(1 if functions < _SMALL else None, user_api="blas"):
+        yield
 
 
 def handed_out(items: Iterable[Part]) -> Iterator[Part]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,10 @@ from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.exchanges import Orbitals, Representation, electrons_up, holes_down, pairs_up
+from alkaflow.workflows.fragment_densities import FragmentDensities, NoStartError, stoppable
 from alkaflow.workflows.ladder import RUNGS, converge
 from alkaflow.workflows.orbital_symmetry import reflections_and_turns, representations
-from alkaflow.workflows.orbital_tags import with_orbitals
+from alkaflow.workflows.orbital_tags import padded, tagged
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
 from alkaflow.workflows.stability import stabilise
 
@@ -39,9 +39,9 @@ Found = dict[str, list["State"]]
 
 SAME_ENERGY = 1e-5  # Hartree
 _SAME_DENSITY = 0.3  # electrons that sit elsewhere; flat minima converge to 0.1
+_NEARBY = (1e-3, 0.1)  # as near to a known state [Hartree, electrons], an SCF would end there
 _SAME_SPINS = 0.05  # the same, between the spins of a start
 _SEARCH_RUNGS = RUNGS[:3]
-_FRAGMENT_SCF = (1e-4, 1e-2, 30)  # energy change [Hartree], orbital gradient, cycles
 _HELD_SCF = (1e-4, 3e-3, 25)  # the same, of occupations that are held
 _FAR = 0.05  # held so far above the lowest, a state is no competitor [Hartree]
 _HELD_SHIFT = 0.2  # of the empty orbitals meanwhile [Hartree]
@@ -80,7 +80,7 @@ class State:
     @property
     def density(self) -> Any:
         """Density, shape=(n, n) or (2, n, n), tagged with its orbitals as PySCF's density fitting likes it."""
-        return _tagged(self.coefficients, self.occupations)
+        return tagged(self.coefficients, self.occupations)
 
 
 def search_states(
@@ -135,7 +135,7 @@ def search_states(
     _check(structure, fragments)
     search = _Search(structure, level, fragments, max_memory_mb, report, dict(found or {}), keep, device)
     with search.kernels():
-        for label, density in search.guesses():
+        for label, density in search.starts():
             search.once(label, partial(search.run, label, density))
         if not search.states:
             raise CalculationError("scf_not_converged", f"{level}: no start of {structure.formula} converged")
@@ -157,8 +157,12 @@ def _check(structure: Structure, fragments: Sequence[Fragment]) -> None:
         )
 
 
-class _NoStartError(Exception):
-    """A fragment does not have a density to start from."""
+class _KnownError(Exception):
+    """An SCF has come near to a state that is known."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state.label)
+        self.state = state
 
 
 class _Search:
@@ -182,6 +186,7 @@ class _Search:
         self._unrestricted = self._new(unrestricted=True)
         self._restricted = self._new(unrestricted=False) if structure.multiplicity == 1 else None
         self._overlap = self._molecule.intor_symmetric("int1e_ovlp")
+        self._root = _root(self._overlap)
         self.states: list[State] = []
 
     def _new(self, unrestricted: bool) -> Any:
@@ -213,89 +218,24 @@ class _Search:
             self._keep(self._found)
         interrupt.check()
 
-    def guesses(self) -> Iterator[tuple[str, Callable[[], Any]]]:
+    def starts(self) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Densities to start from with shape=(2, n, n), not computed yet: PySCF's, and those of fragments."""
         yield "default guess", lambda: np.array(self._unrestricted.get_init_guess())
-        cache: dict[Fragment, Any] = {}
-        total = self._structure.multiplicity - 1
-        for label, distributed in self._charge_distributions():
-            parts = _with_enough_spin(distributed, total)
-            for signs in _couplings([part.multiplicity - 1 for part in parts], total):
-                yield _with_spins(label, parts, signs), partial(self._superpose, parts, signs, cache)
-
-    def _charge_distributions(self) -> Iterator[tuple[str, list[Fragment]]]:
-        """The fragments as they are, and with the last unpaired electron of some guests on the host."""
-        if len(self._fragments) == 1:
-            return
-        host, guests = self._fragments[0], self._fragments[1:]
-        yield "neutral fragments" if not any(f.charge for f in self._fragments) else "fragments", list(self._fragments)
-        open_guests = [k for k, guest in enumerate(guests) if guest.multiplicity > 1]
-        for count in range(1, len(open_guests) + 1):
-            for chosen in combinations(open_guests, count):
-                ions = [_charged(g, 1, g.multiplicity - 1) if k in chosen else g for k, g in enumerate(guests)]
-                which = "" if len(open_guests) == 1 else f" of guest {', '.join(str(k + 1) for k in chosen)}"
-                lowest = abs(host.multiplicity - 1 - count)
-                for spins in range(lowest, host.multiplicity + count, 2):
-                    anion = _charged(host, -count, spins + 1)
-                    yield f"electron{which} on the host", [anion, *ions]
-
-    def _superpose(self, parts: Sequence[Fragment], signs: Sequence[int], cache: dict[Fragment, Any]) -> Any:
-        """Sum of the fragments' own densities, spins turned over where the sign is -1."""
-        size = self._molecule.nao
-        columns: tuple[list[FloatArray], list[FloatArray]] = ([], [])
-        slices = self._molecule.aoslice_by_atom()
-        for part, sign in zip(parts, signs, strict=True):
-            if part not in cache:
-                cache[part] = self._orbitals_alone(part)
-            rows = np.concatenate([np.arange(*slices[atom, 2:]) for atom in part.atoms])
-            for spin, orbitals in enumerate(cache[part][::sign]):
-                placed = np.zeros((size, orbitals.shape[1]))
-                placed[rows] = orbitals
-                columns[spin].append(placed)
-        return _padded([np.hstack(spin) for spin in columns])
-
-    def _orbitals_alone(self, part: Fragment) -> list[FloatArray]:
-        """Occupied orbitals of a fragment alone, by spin: a start, so a few cycles of DIIS do, converged or not.
-
-        An anion with near-degenerate orbitals may take all rungs of the ladder, longer than the search itself.
-        """
-        atoms = list(part.atoms)
-        if self._molecule.atom_charges()[atoms].sum() == part.charge:  # a bare proton; core potentials count as cores
-            slices = self._molecule.aoslice_by_atom()
-            return [np.zeros((sum(slices[atom, 3] - slices[atom, 2] for atom in atoms), 0))] * 2
-        alone = Structure(
-            tuple(self._structure.symbols[k] for k in atoms),
-            self._structure.positions[atoms],
-            part.charge,
-            part.multiplicity,
-        )
-        molecule = build_molecule(alone, self._level, self._memory)
-        if max(molecule.nelec) > molecule.nao:
-            raise _NoStartError(f"{self._level}: {alone.formula} has more electrons than functions")
-        mean_field = build_mean_field(molecule, self._level, True)
-        set_grid(mean_field, self._level.grid)
-        mean_field.conv_tol, mean_field.conv_tol_grad, mean_field.max_cycle = _FRAGMENT_SCF
-        mean_field.callback = _stoppable
-        try:
-            with self._device.kernels(mean_field):
-                mean_field.kernel(dm0=with_orbitals(mean_field.get_init_guess()))
-        except (np.linalg.LinAlgError, ValueError) as error:
-            raise _NoStartError(f"{self._level}: {alone.formula}: {error}") from error
-        if not np.isfinite(mean_field.e_tot):
-            raise _NoStartError(f"{self._level}: the energy of {alone.formula} is not finite")
-        return [c[:, f > 0] for c, f in zip(mean_field.mo_coeff, mean_field.mo_occ, strict=True)]
+        yield from FragmentDensities(
+            self._structure, self._molecule, self._level, self._fragments, self._memory, self._device
+        ).guesses()
 
     def run(self, label: str, guess: Callable[[], Any]) -> None:
         """Converge from a density with shape=(2, n, n); a singlet restricted, and also not where its spins differ."""
         try:
             density = guess()
-        except _NoStartError:  # one less
+        except NoStartError:  # one less
             return
         if self._restricted is None:
             self._converge(label, self._unrestricted, density)
             return
         self._converge(f"{label}, restricted", self._restricted, np.asarray(density).sum(axis=0))
-        if _electrons_elsewhere(density[0], density[1], self._overlap) > _SAME_SPINS:
+        if _electrons_elsewhere(density[0], density[1], self._root) > _SAME_SPINS:
             self._converge(f"{label}, broken symmetry", self._unrestricted, density)
 
     def mix_frontier(self) -> None:
@@ -336,7 +276,7 @@ class _Search:
 
         held = addons.mom_occ(self._unrestricted.copy(), coefficients, occupations)
         held.conv_tol, held.conv_tol_grad, held.max_cycle = _HELD_SCF
-        held.level_shift, held.callback = _HELD_SHIFT, _stoppable
+        held.level_shift, held.callback = _HELD_SHIFT, stoppable
         try:
             held.kernel(held.make_rdm1(coefficients, occupations))
         except (np.linalg.LinAlgError, ValueError):  # one start less
@@ -372,17 +312,42 @@ class _Search:
         )
 
     def _converge(self, label: str, mean_field: Any, density: Any) -> None:
-        """Add the state that a density leads to, if it leads to one."""
+        """Add the state that a density leads to, if it leads to one; one that is known, before it has converged."""
+
+        def watch(state: dict[str, Any]) -> None:
+            known = self._nearby(mean_field, state)
+            if known is not None:
+                raise _KnownError(known)
+
         try:
-            converge(mean_field, density, rungs=_SEARCH_RUNGS)
+            converge(mean_field, density, watch, _SEARCH_RUNGS)
+        except _KnownError as known:
+            self._note(replace(known.state, label=label, starts=(label,)))
+            return
         except CalculationError as error:
             if error.outcome != "scf_not_converged":
                 raise
             return
         self._add(label, mean_field)
 
+    def _nearby(self, mean_field: Any, now: dict[str, Any]) -> State | None:
+        """The known state, with as many sets of orbitals, that the cycle of an SCF has come near to."""
+        restricted = np.ndim(now["mo_occ"]) == 1
+        near = [
+            state
+            for state in self.states
+            if state.restricted == restricted and abs(state.energy - now["e_tot"]) < _NEARBY[0]
+        ]
+        if not near:
+            return None
+        density = np.asarray(mean_field.make_rdm1(now["mo_coeff"], now["mo_occ"]))
+        spins = [density / 2] * 2 if restricted else list(density)
+        return next((state for state in near if self._elsewhere(spins, _by_spin(state)) < _NEARBY[1]), None)
+
     def _add(self, label: str, mean_field: Any) -> None:
-        state = self._describe(label, mean_field)
+        self._note(self._describe(label, mean_field))
+
+    def _note(self, state: State) -> None:
         self.states.append(state)
         if self._report is not None:
             self._report("electronic state", len(self.states), state.energy)
@@ -394,8 +359,8 @@ class _Search:
             filled = mean_field.mo_occ > 0
             coefficients, occupations = mean_field.mo_coeff[:, filled], mean_field.mo_occ[filled]
         else:
-            tagged = _padded([c[:, f > 0] for c, f in zip(mean_field.mo_coeff, mean_field.mo_occ, strict=True)])
-            coefficients, occupations = tagged.mo_coeff, tagged.mo_occ
+            density = padded([c[:, f > 0] for c, f in zip(mean_field.mo_coeff, mean_field.mo_occ, strict=True)])
+            coefficients, occupations = density.mo_coeff, density.mo_occ
         return State(
             label=label,
             energy=float(mean_field.e_tot),
@@ -422,61 +387,15 @@ class _Search:
 
     def _same_density(self, one: State, other: State) -> bool:
         """Whether two densities agree; of a singlet, also where up and down are exchanged."""
-        first, second = _by_spin(one), _by_spin(other)
+        return self._elsewhere(_by_spin(one), _by_spin(other)) < _SAME_DENSITY
+
+    def _elsewhere(self, one: Sequence[FloatArray], other: Sequence[FloatArray]) -> float:
+        """Electrons by which densities with shape=(2, n, n) differ; of a singlet, up and down may be exchanged."""
         orders = (1, -1) if self._structure.multiplicity == 1 else (1,)
-        return any(
-            sum(_electrons_elsewhere(a, b, self._overlap) for a, b in zip(first, second[::order], strict=True))
-            < _SAME_DENSITY
+        return min(
+            sum(_electrons_elsewhere(a, b, self._root) for a, b in zip(one, other[::order], strict=True))
             for order in orders
         )
-
-
-def _stoppable(_: dict[str, Any]) -> None:
-    """After a cycle of an SCF that `ladder` does not see."""
-    interrupt.check()
-
-
-def _charged(fragment: Fragment, charge: int, multiplicity: int) -> Fragment:
-    """The same atoms with more charge [e] and another multiplicity."""
-    return Fragment(atoms=fragment.atoms, charge=fragment.charge + charge, multiplicity=multiplicity)
-
-
-def _with_enough_spin(parts: list[Fragment], total: int) -> list[Fragment]:
-    """The fragments, with as many more unpaired electrons on the host as the whole needs."""
-    missing = total - sum(part.multiplicity - 1 for part in parts)
-    host, *guests = parts
-    return [host.model_copy(update={"multiplicity": host.multiplicity + max(missing, 0)}), *guests]
-
-
-def _couplings(spins: Sequence[int], total: int) -> list[tuple[int, ...]]:
-    """Signs with which unpaired electrons add up to a total; a sign that changes nothing, or all of them, left out."""
-    found: dict[tuple[int, ...], tuple[int, ...]] = {}
-    for signs in product((1, -1), repeat=len(spins)):
-        turned = tuple(sign * spin for sign, spin in zip(signs, spins, strict=True))
-        opposite = tuple(-spin for spin in turned)
-        if sum(turned) == total and turned not in found and (total or opposite not in found):
-            found[turned] = tuple(sign if spin else 1 for sign, spin in zip(signs, spins, strict=True))
-    return list(found.values())
-
-
-def _with_spins(label: str, parts: Sequence[Fragment], signs: Sequence[int]) -> str:
-    spins = [sign * (part.multiplicity - 1) for part, sign in zip(parts, signs, strict=True)]
-    return f"{label}, spins {' '.join(f'{spin:+d}' for spin in spins)}" if sum(map(bool, spins)) > 1 else label
-
-
-def _padded(orbitals: Sequence[FloatArray]) -> Any:
-    """Density of occupied orbitals by spin, tagged with them; the shorter list is filled up with empty columns."""
-    width = max(c.shape[1] for c in orbitals)
-    occupations = np.array([np.arange(width) < c.shape[1] for c in orbitals], dtype=float)
-    return _tagged(np.array([np.pad(c, ((0, 0), (0, width - c.shape[1]))) for c in orbitals]), occupations)
-
-
-def _tagged(coefficients: FloatArray, occupations: FloatArray) -> Any:
-    """Density C f C^T, tagged with C and f."""
-    from pyscf import lib
-
-    density = (coefficients * occupations[..., None, :]) @ np.swapaxes(coefficients, -1, -2)
-    return lib.tag_array(density, mo_coeff=coefficients, mo_occ=occupations)
 
 
 def _by_spin(state: State) -> list[FloatArray]:
@@ -484,9 +403,13 @@ def _by_spin(state: State) -> list[FloatArray]:
     return [density / 2, density / 2] if state.restricted else list(density)
 
 
-def _electrons_elsewhere(one: Any, other: Any, overlap: FloatArray) -> float:
-    """Half the sum of |eigenvalues| of S^1/2 (D - D') S^1/2: electrons by which two densities differ."""
+def _root(overlap: FloatArray) -> FloatArray:
+    """S^1/2."""
     values, vectors = np.linalg.eigh(overlap)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+
+
+def _electrons_elsewhere(one: Any, other: Any, root: FloatArray) -> float:
+    """Half the sum of |eigenvalues| of S^1/2 (D - D') S^1/2: electrons by which two densities differ."""
     difference = root @ (np.asarray(one) - np.asarray(other)) @ root
     return float(abs(np.linalg.eigvalsh(difference)).sum() / 2)

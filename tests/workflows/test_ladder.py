@@ -8,8 +8,9 @@ import pytest
 from alkaflow.errors import CalculationError
 from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
-from alkaflow.workflows.ladder import RUNGS, Rung, converge, converge_second_order, projected_density
+from alkaflow.workflows.ladder import RUNGS, Rung, converge, converge_second_order
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.smaller_basis import projected_density
 
 MEMORY = 2000
 SETTINGS = ("level_shift", "damp", "diis_start_cycle", "DIIS", "max_cycle", "conv_tol", "conv_tol_grad", "callback")
