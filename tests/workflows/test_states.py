@@ -16,6 +16,7 @@ from alkaflow.workflows.checkpoint import load, save
 from alkaflow.workflows.guess import density_of, orbitals_in_basis
 from alkaflow.workflows.lowest_state import Ordered, checkpoint_of_ordered, orbitals_of, order_states, ordered_in
 from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.scf_log import Log
 from alkaflow.workflows.states import State, search_states
 
 MEMORY = 2000
@@ -148,6 +149,26 @@ def test_what_only_an_exchange_of_orbitals_gets_to(found: list[State]) -> None:
     states = search_states(FORMALDEHYDE, level("b3lyp/sto-3g", grid=0), whole, MEMORY, swaps=1)
     assert [state.energy for state in states] == pytest.approx([state.energy for state in found], abs=1e-5)
     assert states[2].starts == ("SOMO to LUMO",)
+
+
+def test_starts_that_come_near_a_known_state_end_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same states from the same starts as where every SCF goes to its end, in fewer cycles."""
+    cycles = [0, 0]
+    parts = (Fragment(atoms=(0, 1), charge=0, multiplicity=3), Fragment(atoms=(2,), charge=0, multiplicity=2))
+    noted, searches = Log.__call__, []
+
+    def counted(log: Log, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        cycles[len(searches)] += 1
+        noted(log, state, *args, **kwargs)
+
+    monkeypatch.setattr(Log, "__call__", counted)
+    for nearby in ((0.0, 0.0), (1e-3, 0.1)):
+        monkeypatch.setattr("alkaflow.workflows.states._NEARBY", nearby)
+        searches.append(search_states(SUPEROXIDE, level("b3lyp/sto-3g", grid=0), parts, MEMORY, swaps=1))
+    to_the_end, shorter = searches
+    assert [state.energy for state in shorter] == pytest.approx([state.energy for state in to_the_end], abs=1e-5)
+    assert [set(state.starts) for state in shorter] == [set(state.starts) for state in to_the_end]
+    assert cycles[1] < cycles[0]
 
 
 def test_a_saddle_point_that_all_starts_lead_to_is_left() -> None:
