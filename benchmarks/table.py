@@ -1,8 +1,9 @@
 """The table of speed: one command that runs all comparisons and writes them, dated, as JSON and Markdown.
 
     python benchmarks/table.py                  # into benchmarks/results
-    python benchmarks/table.py --full           # also SCFs without density fitting, and relaxations to the end: hours
-    python benchmarks/table.py --only gradient growth       # again, or beside what was measured the same day
+    python benchmarks/table.py --full           # also SCFs without density fitting, relaxations to the end: hours
+    python benchmarks/table.py --only gradient growth       # again, beside the rest of the last file
+    python benchmarks/table.py --only bipyrimidine --limit 1100     # when PySCF is given up
 
 Every row is ours over a baseline of the same run: PySCF as it comes, with and without density fitting; PySCF with
 geomeTRIC; ``cubegen.mep``; stock ``rlaunch rapidfire``; jobflow, where it is installed. On a machine with nothing else
@@ -34,7 +35,7 @@ PARTS: dict[str, Sequence[str]] = {
     "parts": ("scf.py", "--parts", "--system", "hatcn", "--repeats", "1"),
     "pbe": ("scf.py", "--parts", "--system", "hatcn", "--level", "pbe-d3bj/def2-svp", "--repeats", "1"),
     "gradient": ("gradient.py", "--system", "hatcn", "--repeats", "1", "--whole"),
-    "dicyanopyrazine": ("relaxation.py", "--system", "dicyanopyrazine", "--limit", "900"),
+    "dicyanopyrazine": ("relaxation.py", "--system", "dicyanopyrazine"),
     "growth": ("growth.py",),
     "esp": ("esp.py",),
     "queue": ("queue_overhead.py", "overhead", "--number", "30", "--rounds", "2"),
@@ -42,12 +43,12 @@ PARTS: dict[str, Sequence[str]] = {
 }
 FULL: dict[str, Sequence[str]] = {
     "exact": ("scf.py", "--exact", "--repeats", "1"),
-    "small": ("relaxation.py",),
+    "bipyrimidine": ("relaxation.py", "--system", "bipyrimidine"),
     "hatcn": ("relaxation.py", "--system", "hatcn"),
 }
 
 
-def run(words: Sequence[str]) -> dict[str, Any]:
+def run(words: Sequence[str], date: str) -> dict[str, Any]:
     """One script: what it measured, its output, its seconds and the load before it."""
     load, begin = os.getloadavg()[0], time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +63,8 @@ def run(words: Sequence[str]) -> dict[str, Any]:
     for row in measured:
         print(f"  {Measured(**row)}", flush=True)
     output = [*done.stdout.splitlines(), *(done.stderr.splitlines()[-1:] if done.returncode else [])]
-    return {"seconds": seconds, "load": load, "measured": measured, "output": output, "code": done.returncode}
+    found = {"seconds": seconds, "load": load, "measured": measured, "output": output, "code": done.returncode}
+    return {"date": date} | found
 
 
 def rates(threads: int) -> dict[str, Any]:
@@ -84,8 +86,8 @@ def markdown(result: dict[str, Any]) -> str:
         + ", ".join(f"{name} {rate:.0f} GF/s" for name, rate in result["gflops"].items())
         + ".",
         "",
-        "| ours / baseline | on | ours | baseline | ratio | target | |",
-        "|---|---|---|---|---|---|---|",
+        "| ours / baseline | on | ours | baseline | ratio | target | | measured |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for part in result["parts"].values():
         for row in (Measured(**each) for each in part["measured"]):
@@ -94,15 +96,12 @@ def markdown(result: dict[str, Any]) -> str:
             unit = f" {row.unit}" if row.unit else ""
             lines.append(
                 f"| {row.what} | {row.on} | {row.ours:.3g}{unit} | {row.baseline:.3g}{unit} | {row.ratio:.3g} "
-                f"| {target} | {met} |"
+                f"| {target} | {met} | {part['date']} |"
             )
     failed = [name for name, part in result["parts"].items() if part["code"]]
     lines += ["", f"Not measured, as the script failed: {', '.join(failed)}."] if failed else []
-    lines += [
-        "",
-        f"{result['seconds'] / 60:.0f} minutes; loads before the parts, and their output, are in the JSON.",
-        "",
-    ]
+    minutes = sum(part["seconds"] for part in result["parts"].values()) / 60
+    lines += ["", f"{minutes:.0f} minutes; loads before the parts, and their output, are in the JSON.", ""]
     return "\n".join(lines)
 
 
@@ -110,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", nargs="+", choices=[*PARTS, *FULL], help="some parts")
+    parser.add_argument("--limit", type=float, default=700.0, help="seconds for the baseline of a relaxation")
     parser.add_argument("--output", type=Path, default=HERE / "results")
     asked = started(parser)
     chosen = PARTS | (FULL if asked.full else {})
@@ -117,7 +117,6 @@ def main() -> None:
         chosen = {name: words for name, words in (PARTS | FULL).items() if name in asked.only}
     if find_spec("jobflow") is None and chosen.pop("peer", None):
         print("jobflow is not installed here: the comparison with it is left out (pip install jobflow)")
-    begin = time.perf_counter()
     probe = rates(asked.threads)
     now = datetime.now(UTC)
     result = {
@@ -132,13 +131,11 @@ def main() -> None:
     }
     asked.output.mkdir(parents=True, exist_ok=True)
     path = asked.output / f"speed-{now:%Y-%m-%d}.json"
-    if asked.only and path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        result |= {name: earlier[name] for name in ("parts", "gflops", "blas")}
-        begin -= earlier["seconds"]
+    if asked.only and (earlier := sorted(asked.output.glob("speed-*.json"))):
+        result["parts"] = json.loads(earlier[-1].read_text(encoding="utf-8"))["parts"]
     for name, words in chosen.items():
-        result["parts"][name] = run(words)
-        result["seconds"] = time.perf_counter() - begin
+        limit = () if asked.full or words[0] != "relaxation.py" else ("--limit", f"{asked.limit:g}")
+        result["parts"][name] = run((*words, *limit), result["date"])
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         path.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
 
