@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -89,6 +89,13 @@ def started(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def is_child(asked: argparse.Namespace) -> bool:
     """Whether this process is one that is timed."""
     return bool(asked.child)
+
+
+def clocked(call: Callable[[], Any]) -> float:
+    """Wall seconds of a call."""
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""Cold single points at the published level against PySCF as it comes, and what a Fock matrix is made of.
+"""Cold single points at the published level against PySCF as it comes.
 
     python benchmarks/scf.py                            # whole SCFs of Li in a bay of 2,2'-bipyrimidine
     python benchmarks/scf.py --exact                    # also against PySCF without density fitting
-    python benchmarks/scf.py --parts --system hatcn     # potential, Coulomb, exchange, fitting: ours and PySCF's
     python benchmarks/scf.py --cycle --system hatcn     # one cycle: ours, and PySCF's with its own BLAS kernel
     python benchmarks/scf.py --cycle --exact            # the same beside a first cycle without density fitting
 
@@ -12,24 +11,18 @@ Both use the pruned (99,590) grid, Gaussian's B3LYP, two-body D3(BJ) and, with f
 """
 
 import argparse
-import os
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-from measure import Measured, Run, end, is_child, run_child, started
+from measure import Measured, Run, clocked, end, is_child, run_child, started
 from systems import FITTING, SYSTEMS, published
 
-from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
-from alkaflow.workflows.blas import process_environment
 
-GRID = 3  # of parts and cycles
+GRID = 3  # of cycles
 
 
 # --- whole SCFs ------------------------------------------------------------------------------------------------------
@@ -82,7 +75,7 @@ def cycle(structure: Structure, memory_mb: int, fast: bool, fitted: bool = True,
         density = mean_field.make_rdm1(orbitals[1], mean_field.get_occ(*orbitals))
         if repeats > 1:
             mean_field.get_veff(molecule, density)
-        seconds = [clocked(lambda: mean_field.get_veff(molecule, density))[0] for _ in range(repeats)]
+        seconds = [clocked(lambda: mean_field.get_veff(molecule, density)) for _ in range(repeats)]
     return {"seconds": median(seconds), "functions": int(molecule.nao), "points": int(mean_field.grids.size)}
 
 
@@ -138,97 +131,17 @@ def whole(asked: argparse.Namespace) -> list[Measured]:
     ]
 
 
-# --- parts -----------------------------------------------------------------------------------------------------------
-
-
-def gemm_rate(size: int = 2000) -> float:
-    """Operations per second of NumPy's product of matrices, the best of five."""
-    a = np.random.default_rng(0).random((size, size))
-    rates = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        a @ a
-        rates.append(2 * size**3 / (time.perf_counter() - begin))
-    return max(rates)
-
-
-def clocked(call: Callable[[], Any]) -> tuple[float, float]:
-    begin = time.perf_counter(), time.process_time()
-    call()
-    return time.perf_counter() - begin[0], time.process_time() - begin[1]
-
-
-def parts(asked: argparse.Namespace) -> list[Measured]:
-    from pyscf import lib
-    from pyscf.dft import numint
-
-    from alkaflow.workflows.fitted_repulsion import coulomb_and_exchange
-    from alkaflow.workflows.orbital_tags import occupied
-    from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
-    from alkaflow.workflows.quadrature import Quadrature
-
-    level = parse_level(asked.level)
-    assert isinstance(level, KohnSham)
-    mean_field = build_mean_field(build_molecule(SYSTEMS[asked.system](), level, asked.memory), level)
-    set_grid(mean_field, GRID)
-    mean_field.max_cycle = 1
-    mean_field.with_df.build()
-    mean_field.kernel()
-    density = mean_field.make_rdm1()
-    molecule, grids = mean_field.mol, mean_field.grids
-    orbitals = occupied(density)
-    assert orbitals is not None
-    vectors = mean_field.with_df._cderi  # noqa: SLF001  (where PySCF keeps them)
-    rate = gemm_rate()
-    rows, columns = len(vectors), molecule.nao
-    limit = sum(4 * rows * columns**2 * c.shape[1] for c in orbitals) / rate
-    print(
-        f"{asked.system} with Li, {level}, grid level {GRID}: {columns} functions, {rows} fitting functions, "
-        f"{grids.size} points; {lib.num_threads()} threads, {rate / 1e9:.0f} GF/s; exchange at that rate {limit:.2f} s"
-    )
-    mine, theirs = Quadrature(), numint.NumInt()
-    hybrid = bool(theirs.hybrid_coeff(mean_field.xc, spin=1))
-    calls = {
-        "potential": (
-            lambda: mine.nr_uks(molecule, grids, mean_field.xc, density, max_memory=asked.memory / 2),
-            lambda: theirs.nr_uks(molecule, grids, mean_field.xc, density, max_memory=asked.memory / 2),
-        ),
-        "Coulomb and exchange" if hybrid else "Coulomb": (
-            lambda: coulomb_and_exchange(vectors, np.asarray(density), orbitals if hybrid else []),
-            lambda: mean_field.with_df.get_jk(density, with_k=hybrid),
-        ),
-    }
-    measured = []
-    for name, (own, pyscf) in calls.items():
-        own(), pyscf()
-        rounds = [(clocked(own), clocked(pyscf)) for _ in range(asked.repeats)]
-        wall, processor = ([median(pair[side][clock] for pair in rounds) for side in (0, 1)] for clock in (0, 1))
-        more = {"ours_processor": processor[0], "baseline_processor": processor[1], "gflops": rate / 1e9}
-        on = f"{asked.system} + Li, {level}"
-        measured.append(Measured(f"{name} of one cycle / PySCF with our BLAS kernel", on, *wall, "s", None, more))
-        if "exchange" in name:
-            what = "Coulomb and exchange / operations of exchange at the DGEMM rate"
-            measured.append(Measured(what, on, wall[0], limit, "s", 1.5, more))
-    print(f"fitting {clocked(lambda: mean_field.with_df.reset().build())[0]:.2f} s")
-    return measured
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", choices=SYSTEMS, default="bipyrimidine")
     parser.add_argument("--exact", action="store_true")
-    parser.add_argument("--parts", action="store_true")
     parser.add_argument("--cycle", action="store_true")
-    parser.add_argument("--level", default="b3lyp-d3bj/6-311g(d,p)", help="of --parts")
     parser.add_argument("--repeats", type=int, default=3)
     asked = started(parser)
     if is_child(asked):
         end(METHODS[asked.child](SYSTEMS[asked.system](), asked.memory))
         return
-    if asked.parts and os.environ.get("ALKAFLOW_BENCHMARK") != "parts":
-        environment = process_environment(os.environ, asked.threads) | {"ALKAFLOW_BENCHMARK": "parts"}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
-    end(parts(asked) if asked.parts else cycles(asked) if asked.cycle else whole(asked), asked)
+    end(cycles(asked) if asked.cycle else whole(asked), asked)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,7 @@ PARTS: dict[str, Sequence[str]] = {
     "scf": ("scf.py", "--repeats", "1"),
     "cycle": ("scf.py", "--cycle", "--system", "hatcn"),
     "exact cycle": ("scf.py", "--cycle", "--exact"),
-    "parts": ("scf.py", "--parts", "--system", "hatcn", "--repeats", "1"),
-    "pbe": ("scf.py", "--parts", "--system", "hatcn", "--level", "pbe-d3bj/def2-svp", "--repeats", "1"),
+    "parts": ("parts.py",),
     "gradient": ("gradient.py", "--system", "hatcn", "--repeats", "1", "--whole"),
     "dicyanopyrazine": ("relaxation.py", "--system", "dicyanopyrazine"),
     "growth": ("growth.py",),
@@ -132,7 +131,8 @@ def main() -> None:
     asked.output.mkdir(parents=True, exist_ok=True)
     path = asked.output / f"speed-{now:%Y-%m-%d}.json"
     if asked.only and (earlier := sorted(asked.output.glob("speed-*.json"))):
-        result["parts"] = json.loads(earlier[-1].read_text(encoding="utf-8"))["parts"]
+        before = json.loads(earlier[-1].read_text(encoding="utf-8"))["parts"]
+        result["parts"] = {name: part for name, part in before.items() if name in PARTS | FULL}
     for name, words in chosen.items():
         limit = () if asked.full or words[0] != "relaxation.py" else ("--limit", f"{asked.limit:g}")
         result["parts"][name] = run((*words, *limit), result["date"])
