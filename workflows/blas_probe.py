@@ -15,7 +15,8 @@ from pyscf import lib
 from alkaflow.workflows.blas import loaded_blas
 from alkaflow.workflows.fitted_repulsion import coulomb_and_exchange
 
-_SIZE = 1500
+_SIZE = 1200
+_ENOUGH = 0.2  # seconds that a rate is measured over, at least
 _FUNCTIONS, _FITTING, _OCCUPIED = 300, 1000, 60
 
 
@@ -34,12 +35,13 @@ def measure_rates() -> dict[str, float]:
     }
 
 
-def _rate(call: Callable[[], Any], operations: float, repeats: int = 3) -> float:
+def _rate(call: Callable[[], Any], operations: float) -> float:
     call()
-    begin = time.perf_counter()
-    for _ in range(repeats):
+    done, begin = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - begin) < _ENOUGH:
         call()
-    return repeats * operations / (time.perf_counter() - begin) / 1e9
+        done += 1
+    return done * operations / elapsed / 1e9
 
 
 if __name__ == "__main__":

@@ -49,16 +49,20 @@ class Scratch:
 
     def _look(self) -> None:
         while not self._stop.is_set():
-            sizes = {}
-            for link in Path("/proc/self/fd").iterdir():
-                try:
-                    if str(link.readlink()).startswith(str(self._folder)):
-                        status = link.stat()
-                        sizes[status.st_ino] = status.st_size
-                except OSError:  # closed in between
-                    continue
-            self.peak = max(self.peak, sum(sizes.values()) / 1e6)
+            self.look()
             time.sleep(0.002)
+
+    def look(self) -> None:
+        """Look once; a busy machine may not have come to it since a file was finished."""
+        sizes = {}
+        for link in Path("/proc/self/fd").iterdir():
+            try:
+                if str(link.readlink()).startswith(str(self._folder)):
+                    status = link.stat()
+                    sizes[status.st_ino] = status.st_size
+            except OSError:  # closed in between
+                continue
+        self.peak = max(self.peak, sum(sizes.values()) / 1e6)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -86,6 +90,7 @@ def test_fitted_integrals_that_do_not_fit_in_memory_are_foreseen(scratch_folder:
     with Scratch(scratch_folder) as scratch:
         fitting = build_mean_field(build_molecule(BENZENE, level, 10), level).with_df
         fitting.build()
+        scratch.look()
         fitting._cderi_to_save.close()
     assert scratch.peak > 25
     assert estimate(given("energy"), 1, available_mb=10).disk_mb == pytest.approx(scratch.peak, rel=0.05)
