@@ -33,7 +33,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """A quantity of ours beside that of a baseline, both in one unit; ``more`` is told beside it."""
+    """A quantity of ours beside that of a baseline, both in one unit; ``more`` is told beside it.
+
+    With ``bound`` the baseline was given up and needs more than that: the ratio is an upper bound, which can show that
+    a target is met but not that it is missed.
+    """
 
     what: str
     on: str
@@ -42,6 +46,7 @@ class Measured:
     unit: str
     target: float | None = None
     more: dict[str, Any] = field(default_factory=dict)
+    bound: bool = False
 
     @classmethod
     def of_runs(
@@ -64,13 +69,18 @@ class Measured:
         return self.ours / self.baseline
 
     def __str__(self) -> str:
-        limit = "" if self.target is None else f", target {self.target:.3g}: {'met' if self.met else 'MISSED'}"
-        return f"{self.what}, {self.on}: {self.ours:.4g} / {self.baseline:.4g} {self.unit} = {self.ratio:.3f}{limit}"
+        limit = "" if self.target is None else f", target {self.target:.3g}: {self.verdict}"
+        ratio = f"{'at most' if self.bound else '='} {self.ratio:.3f}"
+        return f"{self.what}, {self.on}: {self.ours:.4g} / {self.baseline:.4g} {self.unit} {ratio}{limit}"
 
     @property
-    def met(self) -> bool | None:
-        """Whether the target is met, where there is one."""
-        return None if self.target is None else self.ratio <= self.target
+    def verdict(self) -> str:
+        """What came of the target, where there is one."""
+        if self.target is None:
+            return ""
+        if self.ratio <= self.target:
+            return "met"
+        return "not shown" if self.bound else "MISSED"
 
 
 def started(parser: argparse.ArgumentParser) -> argparse.Namespace:

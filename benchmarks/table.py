@@ -91,11 +91,12 @@ def markdown(result: dict[str, Any]) -> str:
     for part in result["parts"].values():
         for row in (Measured(**each) for each in part["measured"]):
             target = "" if row.target is None else f"{row.target:.3g}"
-            met = {True: "met", False: "**missed**", None: ""}[row.met]
+            verdict = row.verdict.replace("MISSED", "**missed**")
+            ratio = f"{'at most ' if row.bound else ''}{row.ratio:.3g}"
             unit = f" {row.unit}" if row.unit else ""
             lines.append(
-                f"| {row.what} | {row.on} | {row.ours:.3g}{unit} | {row.baseline:.3g}{unit} | {row.ratio:.3g} "
-                f"| {target} | {met} | {part['date']} |"
+                f"| {row.what} | {row.on} | {row.ours:.3g}{unit} | {row.baseline:.3g}{unit} | {ratio} "
+                f"| {target} | {verdict} | {part['date']} |"
             )
     failed = [name for name, part in result["parts"].items() if part["code"]]
     lines += ["", f"Not measured, as the script failed: {', '.join(failed)}."] if failed else []
