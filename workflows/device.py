@@ -136,7 +136,8 @@ class Cpu:
             if self.fast_kernels:
                 stack.enter_context(symmetric_exchange(mean_field))
                 stack.enter_context(dense_quadrature(mean_field))
-                stack.enter_context(alone_where_small(mean_field.mol.nao))
+                if getattr(mean_field, "with_solvent", None) is None:  # a cavity has more points than functions
+                    stack.enter_context(alone_where_small(mean_field.mol.nao))
             yield
 
     def converge(
