@@ -113,7 +113,7 @@ def test_a_relaxation_goes_on_from_the_geometry_it_has_kept(tmp_path: Path) -> N
     assert (other.resumed, other.steps) == (0, whole.steps)
     rest = run_xtb(start, Xtb(), True, Progress(tmp_path), kept=KeptGeometry(tmp_path, "mine"))
     assert rest.resumed == 7  # the start and six steps
-    assert rest.energies[:7] == whole.energies[:7]
+    assert rest.energies[:7] == pytest.approx(whole.energies[:7], abs=1e-10)  # of sums, the last digit varies
     assert rest.energy == pytest.approx(whole.energy, abs=1e-6)
     assert np.linalg.norm(rest.positions[0] - rest.positions[1]) == pytest.approx(
         np.linalg.norm(whole.positions[0] - whole.positions[1]), abs=2e-3
