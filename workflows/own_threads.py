@@ -8,15 +8,22 @@ between, on matrices of a few hundred rows, is fastest with one as well.
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 from typing import TypeVar
 
 from pyscf import lib
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 Part = TypeVar("Part")
 
 _SMALL = 500  # functions; products and eigenvectors of smaller matrices are slower on two threads that also spin
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The BLAS libraries of this process, looked for once, which takes 3 ms."""
+    return ThreadpoolController()
 
 
 def in_own_threads(share: Callable[[int, int], Part]) -> list[Part]:
@@ -27,7 +34,7 @@ def in_own_threads(share: Callable[[int, int], Part]) -> list[Part]:
         lib.num_threads(1)  # of this thread alone
         return share(worker, workers)
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(alone, range(workers)))
 
 
@@ -40,7 +47,7 @@ def alone_where_small(functions: int) -> Iterator[None]:
     functions
         Of the basis.
     """
-    with threadpool_limits(1 if functions < _SMALL else None, user_api="blas"):
+    with _libraries().limit(limits=1 if functions < _SMALL else None, user_api="blas"):
         yield
 
 

@@ -5,9 +5,9 @@ from itertools import chain
 
 import pytest
 from pyscf import lib
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from alkaflow.workflows.own_threads import handed_out, in_own_threads
+from alkaflow.workflows.own_threads import alone_where_small, handed_out, in_own_threads
 
 
 def blas_threads() -> set[int]:
@@ -22,6 +22,18 @@ def test_every_worker_answers_with_one_thread_of_everything(threads: int) -> Non
         assert lib.num_threads() == threads
     assert found == [(k, threads, 1, {1}) for k in range(threads)]
     assert blas_threads() == before
+
+
+@pytest.mark.parametrize(("functions", "alone"), [(100, True), (2000, False)])
+def test_small_matrices_have_one_blas_thread_and_loops_keep_their_workers(functions: int, alone: bool) -> None:
+    with threadpool_limits(2, user_api="blas"), lib.with_omp_threads(2):
+        before = blas_threads()
+        assert 2 in before
+        with alone_where_small(functions):
+            assert blas_threads() == ({1} if alone else before)
+            assert in_own_threads(lambda worker, workers: (worker, workers)) == [(0, 2), (1, 2)]
+            assert blas_threads() == ({1} if alone else before)
+        assert blas_threads() == before
 
 
 def test_items_are_handed_out_once() -> None:
