@@ -36,6 +36,7 @@ MEMORY = 6000  # MB
 
 
 def mean_field_of(structure: Structure) -> Any:
+    """Converged object whose gradient is taken."""
     level = parse_level(LEVEL)
     assert isinstance(level, KohnSham)
     mean_field = build_mean_field(build_molecule(structure, level, MEMORY), level)
@@ -44,12 +45,14 @@ def mean_field_of(structure: Structure) -> Any:
 
 
 def li_in_bipyrimidine() -> Any:
+    """Li in a bay of 2,2'-bipyrimidine."""
     mean_field = mean_field_of(STRUCTURES["bipyrimidine"]())
     converge(mean_field)
     return mean_field
 
 
 def li_on_hatcn() -> Any:
+    """Li in a bay of HATCN."""
     path = shipped_studies()["hatcn"] / "published-sp.json"
     complexes = [
         r for r in shipped_bundle("hatcn", "published-sp").records if r.orbitals and r.symbols.count("Li") == 1
@@ -103,6 +106,7 @@ def clocked(call: Callable[[], Any]) -> tuple[np.ndarray, Any]:
 
 
 def main() -> None:
+    """Compare gradients and write the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", choices=SYSTEMS, default="bipyrimidine")
     parser.add_argument("--repeats", type=int, default=3)

@@ -26,6 +26,7 @@ CYCLES = 12  # that a relaxation's first SCF takes, about; of the others fewer
 
 
 def measure(system: str, memory_mb: int) -> dict[str, Any]:
+    """Seconds of cycles and of a gradient of one system."""
     from alkaflow.workflows.device import Cpu
     from alkaflow.workflows.progress import Progress
     from alkaflow.workflows.surface import KohnShamGradient
@@ -50,6 +51,7 @@ def measure(system: str, memory_mb: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure all systems and fit the power of their growth."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", default="")
     asked = started(parser)

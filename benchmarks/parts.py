@@ -164,6 +164,7 @@ def compare(asked: argparse.Namespace, text: str) -> list[Measured]:
 
 
 def main() -> None:
+    """Compare the parts at all levels and write the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", choices=SYSTEMS, default="hatcn")
     parser.add_argument("--level", action="append", help=f"by default {' and '.join(LEVELS)}")

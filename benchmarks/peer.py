@@ -42,6 +42,7 @@ def energy(atoms: Any) -> float:
 
 
 def by_jobflow(number: int) -> list[float]:
+    """Small energies by jobflow, in this process."""
     from jobflow import Flow, job, run_locally
 
     jobs = [job(energy)(water(number, k)) for k in range(number)]
@@ -51,6 +52,7 @@ def by_jobflow(number: int) -> list[float]:
 
 
 def by_queue(number: int) -> list[float]:
+    """The same through our queue."""
     calculations = {}
     for k in range(number):
         atoms = water(number, k)
@@ -71,6 +73,7 @@ def by_queue(number: int) -> list[float]:
 
 
 def main() -> None:
+    """Compare both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)

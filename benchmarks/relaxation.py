@@ -130,6 +130,7 @@ def stock(structure: Structure, memory_mb: int, limit: float) -> dict[str, Any]:
 
 
 def child(asked: argparse.Namespace) -> None:
+    """One relaxation, in a process that is timed."""
     structure = SYSTEMS[asked.system[0]]()
     if asked.child == "ours":
         end(ours(structure, asked.memory, asked.threads))
@@ -146,6 +147,7 @@ def rmsd(one: Any, other: Any) -> float:
 
 
 def tell(method: str, run: Run) -> None:
+    """Print what a relaxation took."""
     found = run.found
     later = found["cycles"][1:]
     ended = "" if found.get("converged", True) else ", NOT converged: given up"
@@ -163,6 +165,7 @@ def tell(method: str, run: Run) -> None:
 
 
 def compare(system: str, asked: argparse.Namespace) -> list[Measured]:
+    """Relax a system both ways, and compare seconds, gradients, cycles and minima."""
     rounds: dict[str, list[Run]] = {"ours": [], "PySCF": []}
     words = ["--system", system, "--memory", str(asked.memory), "--limit", str(asked.limit)]
     for _ in range(asked.repeats):
@@ -187,6 +190,7 @@ def compare(system: str, asked: argparse.Namespace) -> list[Measured]:
 
 
 def main() -> None:
+    """Compare all systems and write the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", choices=SYSTEMS, action="append")
     parser.add_argument("--repeats", type=int, default=1)

@@ -29,6 +29,7 @@ GRID = 3  # of cycles
 
 
 def ours(structure: Structure, memory_mb: int) -> dict[str, Any]:
+    """Energy [Hartree] and cycles of ours at the published level."""
     from alkaflow.workflows.progress import Progress
     from alkaflow.workflows.pyscf_engine import run_scf
 
@@ -51,6 +52,7 @@ def stock_object(structure: Structure, memory_mb: int, fitted: bool) -> Any:
 
 
 def stock(structure: Structure, memory_mb: int, fitted: bool) -> dict[str, Any]:
+    """The same of PySCF with its defaults."""
     mean_field = stock_object(structure, memory_mb, fitted)
     mean_field.grids.atom_grid = (99, 590)
     energy = mean_field.kernel()
@@ -90,11 +92,13 @@ METHODS: dict[str, Callable[[Structure, int], dict[str, Any]]] = {
 
 
 def run(method: str, asked: argparse.Namespace) -> Run:
+    """Time one method in a process of its own."""
     words = ["--system", asked.system, "--memory", str(asked.memory)]
     return run_child(__file__, method, words, asked.threads, method.startswith("our"))
 
 
 def cycles(asked: argparse.Namespace) -> list[Measured]:
+    """Compare one cycle."""
     baseline = "exact cycle" if asked.exact else "fitted cycle"
     mine, other = (run(method, asked).found for method in ("our cycle", baseline))
     more = {"functions": mine["functions"], "points": mine["points"]}
@@ -105,6 +109,7 @@ def cycles(asked: argparse.Namespace) -> list[Measured]:
 
 
 def whole(asked: argparse.Namespace) -> list[Measured]:
+    """Compare whole SCFs."""
     methods = ["ours", "fitted", *(["exact"] if asked.exact else [])]
     rounds: dict[str, list[Run]] = {method: [] for method in methods}
     for _ in range(asked.repeats):
@@ -132,6 +137,7 @@ def whole(asked: argparse.Namespace) -> list[Measured]:
 
 
 def main() -> None:
+    """Compare and write the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--system", choices=SYSTEMS, default="bipyrimidine")
     parser.add_argument("--exact", action="store_true")

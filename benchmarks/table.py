@@ -106,6 +106,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Run the parts that are asked for and write the table after each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", nargs="+", choices=[*PARTS, *FULL], help="some parts")
