@@ -36,7 +36,7 @@ MEMORY = 6000  # MB
 
 
 def mean_field_of(structure: Structure) -> Any:
-    """Converged object whose gradient is taken."""
+    """Object at the level and grid of the comparison, not converged yet."""
     level = parse_level(LEVEL)
     assert isinstance(level, KohnSham)
     mean_field = build_mean_field(build_molecule(structure, level, MEMORY), level)
