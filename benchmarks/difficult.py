@@ -27,8 +27,9 @@ from alkaflow.structures import Structure
 from alkaflow.structures.flakes import metal_flake
 from alkaflow.units import HARTREE_EV
 from alkaflow.workflows.blas import loaded_blas
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import converge
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.stability import stabilise
 from alkaflow.workflows.states import search_states
 

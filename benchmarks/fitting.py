@@ -18,8 +18,9 @@ from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure, from_smiles
 from alkaflow.units import HARTREE_EV
 from alkaflow.workflows.blas import loaded_blas
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import converge
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 
 LEVEL = "b3lyp-d3bj/6-311g(d,p)"
 

@@ -25,9 +25,10 @@ from alkaflow.structures import Structure
 from alkaflow.workflows.blas import loaded_blas, process_environment
 from alkaflow.workflows.bundle import orbital_path, read_orbital_file
 from alkaflow.workflows.fitted_gradient import Orbitals, fitted_gradient, fitted_repulsion_gradient
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.library import shipped_bundle, shipped_studies
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.quadrature_gradient import quadrature_gradient
 
 LEVEL = "b3lyp-d3bj/6-311g(d,p)"

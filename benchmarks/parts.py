@@ -81,8 +81,9 @@ class Cycle:
     """The first density of a system at a level, and what a Fock matrix of it needs."""
 
     def __init__(self, asked: argparse.Namespace, text: str) -> None:
+        from alkaflow.workflows.grids import set_grid
         from alkaflow.workflows.orbital_tags import occupied
-        from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+        from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 
         level = parse_level(text)
         assert isinstance(level, KohnSham)

@@ -241,7 +241,8 @@ def run_sentinel() -> Sentinel:
     """
     from alkaflow.levels import KohnSham, parse_level
     from alkaflow.structures import Structure
-    from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+    from alkaflow.workflows.grids import set_grid
+    from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 
     level = parse_level("b3lyp-d3bj/6-31g(d,p)")
     if not isinstance(level, KohnSham):

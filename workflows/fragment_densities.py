@@ -15,8 +15,9 @@ from alkaflow.levels import KohnSham
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.device import Cpu
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.orbital_tags import padded, with_orbitals
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 
 _SCF = (1e-4, 1e-2, 30)  # energy change [Hartree], orbital gradient, cycles
 

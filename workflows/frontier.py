@@ -50,7 +50,8 @@ def _lowest_empty(density: Density, level: KohnSham, spin: int) -> FloatArray:
     """Of the orbitals that the Fock matrix of the density makes in the space without the occupied ones, the lowest."""
     from pyscf import lib
 
-    from alkaflow.workflows.pyscf_engine import build_mean_field, set_grid
+    from alkaflow.workflows.grids import set_grid
+    from alkaflow.workflows.pyscf_engine import build_mean_field
 
     mean_field = build_mean_field(density.molecule, level, unrestricted=True)
     set_grid(mean_field, level.grid)

@@ -6,7 +6,7 @@ small, and may leave the orbital gradient behind and still count (github.com/pys
 canonical with the Fock matrix that the last cycle has built.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -84,7 +84,8 @@ def converge(
     density
         To start from, shape=(n, n) or (2, n, n); without it the object's orbitals, or else its guess. One without
         orbitals is given its eigenvectors. With an attribute ``history`` (see `diis_history`) plain DIIS goes on from
-        there; with an attribute ``pairs`` (see `recycled_diis`) it begins with what earlier SCFs have learned.
+        there; with an attribute ``pairs`` (see `recycled_diis`) it begins with what earlier SCFs have learned. With a
+        true attribute ``settled`` and all orbitals it solves an object that hardly differs, and is evaluated first.
     watch
         Called after every cycle; without it the object's own callback is. A smaller basis is not shown to it.
     rungs
@@ -111,7 +112,12 @@ def converge(
         density = with_orbitals(density)
     corrections: list[dict[str, Any]] = []
     log = Log(watch if watch is not None else mean_field.callback, keep, corrections)
-    reason = _diis(mean_field, density, log)
+    potential = None
+    if getattr(density, "settled", False):
+        potential = _unconfirmed(mean_field, density, log)
+        if potential is None:
+            return corrections
+    reason = _diis(mean_field, density, log, potential=potential)
     failures = [f"DIIS ({reason})"]
     for rung in rungs:
         if reason is None:
@@ -153,8 +159,62 @@ def converge_second_order(mean_field: Any, coefficients: Any, occupations: Any, 
         raise CalculationError("scf_not_converged", f"the second-order SCF did not converge: {reason}")
 
 
+def _known_first(potential: Any, get_veff: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that gives what is known when it is first called, and computes from then on."""
+    known = [potential]
+
+    def give(*args: Any, **kwargs: Any) -> Any:
+        return known.pop() if known else get_veff(*args, **kwargs)
+
+    return give
+
+
+def _unconfirmed(mean_field: Any, density: Any, log: Log) -> Any:
+    """Potential of a density whose orbitals do not meet the object's thresholds; None where they do, and are adopted.
+
+    Of the energy that is the change that a diagonalisation would bring.
+    """
+    log.begin()
+    coefficients, occupations = density.mo_coeff, density.mo_occ
+    potential, fock, total, gradient = _evaluate(mean_field, density)
+    gain = second_order_gain(coefficients, occupations, fock)
+    state = {"e_tot": total, "last_hf_e": total + gain, "norm_gorb": gradient}
+    state |= {"conv_tol": mean_field.conv_tol, "conv_tol_grad": _gradient_threshold(mean_field)}
+    if not _met(state):
+        return potential
+    mean_field.mo_energy, mean_field.mo_coeff = mean_field.canonicalize(coefficients, occupations, fock)
+    mean_field.mo_occ, mean_field.e_tot, mean_field.converged = occupations, total, True
+    log(state | {name: getattr(mean_field, name) for name in ("mo_coeff", "mo_occ", "mo_energy")})
+    return None
+
+
+def second_order_gain(coefficients: Any, occupations: Any, fock: Any) -> float:
+    """By how much a diagonalisation of the Fock matrix would lower the energy [Hartree], to second order.
+
+    That is sum_ai n_i F_ai^2 / (F_aa - F_ii) over occupied orbitals i and empty ones a; infinite with a hole below an
+    occupied orbital.
+
+    Parameters
+    ----------
+    coefficients, occupations, fock
+        All orbitals, n_i of one or two electrons, and the matrix of their density: shape=(n, n_orbitals),
+        (n_orbitals,) and (n, n), or by spin.
+    """
+    gain = 0.0
+    size = np.shape(fock)[-1]
+    spins = (np.reshape(coefficients, (-1, size, np.shape(coefficients)[-1])), np.atleast_2d(occupations))
+    for orbitals, electrons, matrix in zip(*spins, np.reshape(fock, (-1, size, size)), strict=True):
+        among = orbitals.T @ matrix @ orbitals
+        energies, filled = among.diagonal(), electrons > 0
+        gaps = energies[~filled, None] - energies[filled]
+        if gaps.size and gaps.min() <= 0:
+            return float("inf")
+        gain += float(np.sum(electrons[filled] * among[np.ix_(~filled, filled)] ** 2 / gaps))
+    return gain
+
+
 @contextmanager
-def _changed(mean_field: Any, **settings: Any) -> Iterator[None]:
+def changed(mean_field: Any, **settings: Any) -> Iterator[None]:
     """Give a mean field other settings for a while; afterwards it is as it was."""
     own = mean_field.__dict__
     before = {name: own[name] for name in settings if name in own}
@@ -173,9 +233,11 @@ def _met(state: dict[str, Any]) -> bool:
     return bool(change < state["conv_tol"] and state["norm_gorb"] < state["conv_tol_grad"])
 
 
-def _diis(mean_field: Any, density: Any, log: Log, cycles: int | None = None) -> str | None:
-    """Run the SCF of the unmodified object; returns why it failed, or None."""
+def _diis(mean_field: Any, density: Any, log: Log, cycles: int | None = None, potential: Any = None) -> str | None:
+    """Run the SCF of the unmodified object, the potential of the density may be known; why it failed, or None."""
     settings: dict[str, Any] = {"max_cycle": max(mean_field.max_cycle, cycles or 0)}
+    if potential is not None:
+        settings |= {"get_veff": _known_first(potential, mean_field.get_veff)}
     pairs = getattr(density, "pairs", None)
     history = getattr(density, "history", None)
     if history is not None:  # PySCF's DIIS would leave out the first Fock matrix: that of a guess, but here of orbitals
@@ -197,7 +259,7 @@ def _diis(mean_field: Any, density: Any, log: Log, cycles: int | None = None) ->
 
 def _scf(mean_field: Any, density: Any, log: Log, callback: Watch, **settings: Any) -> str | None:
     log.begin()
-    with _changed(mean_field, callback=callback, check_convergence=_met, **settings):
+    with changed(mean_field, callback=callback, check_convergence=_met, **settings):
         limit = mean_field.max_cycle
         try:
             mean_field.kernel(dm0=density)
@@ -333,12 +395,7 @@ def adopt_orbitals(
     watch
         Called once, as after a cycle.
     """
-    density = mean_field.make_rdm1(coefficients, occupations)
-    core = mean_field.get_hcore()
-    potential = mean_field.get_veff(mean_field.mol, density)
-    fock = mean_field.get_fock(core, mean_field.get_ovlp(), potential, density)
-    total = float(mean_field.energy_tot(density, core, potential))
-    gradient = float(np.linalg.norm(mean_field.get_grad(coefficients, occupations, fock)))
+    _, fock, total, gradient = _evaluate(mean_field, mean_field.make_rdm1(coefficients, occupations))
     mean_field.mo_energy, mean_field.mo_coeff = mean_field.canonicalize(coefficients, occupations, fock)
     mean_field.mo_occ, mean_field.e_tot = occupations, total
     mean_field.converged = (
@@ -356,6 +413,16 @@ def adopt_orbitals(
                 "mo_energy": mean_field.mo_energy,
             }
         )
+
+
+def _evaluate(mean_field: Any, density: Any) -> tuple[Any, Any, float, float]:
+    """Potential, Fock matrix, energy [Hartree] and norm of the orbital gradient of a density with all orbitals."""
+    core = mean_field.get_hcore()
+    potential = mean_field.get_veff(mean_field.mol, density)
+    fock = mean_field.get_fock(core, mean_field.get_ovlp(), potential, density)
+    total = float(mean_field.energy_tot(density, core, potential))
+    gradient = float(np.linalg.norm(mean_field.get_grad(density.mo_coeff, density.mo_occ, fock)))
+    return potential, fock, total, gradient
 
 
 def _from_smaller_basis(

@@ -19,10 +19,11 @@ from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows.basis import cheap_level
 from alkaflow.workflows.checkpoint import Checkpoint, fingerprint_of, load, save
 from alkaflow.workflows.device import CPU, Cpu
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.guess import density_of, occupied_orbitals, orbitals_in_basis
 from alkaflow.workflows.ladder import RUNGS, converge
 from alkaflow.workflows.progress import Progress
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.states import (
     SAME_ENERGY,
     Found,

@@ -13,17 +13,20 @@ import numpy as np
 from alkaflow.analysis.density import Density
 from alkaflow.analysis.orbital_populations import meta_loewdin, mulliken
 from alkaflow.errors import BadInputError, CalculationError
-from alkaflow.levels import FUNCTIONALS, Grid, KohnSham
+from alkaflow.levels import FUNCTIONALS, KohnSham
 from alkaflow.records import Charges, Convergence
 from alkaflow.solvents import SOLVENTS, Solvent
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.units import BOHR_ANGSTROM, DEBYE_AU, HARTREE_EV
 from alkaflow.workflows.basis import basis_hash, check_level, element_basis, valence_electrons
 from alkaflow.workflows.device import CPU, Cpu
-from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals, unusable
+from alkaflow.workflows.grids import converge_on_grids
+from alkaflow.workflows.guess import occupied_orbitals, unusable
+from alkaflow.workflows.orbital_tags import occupied
 from alkaflow.workflows.progress import Progress
+from alkaflow.workflows.quadrature import electrons_on
 from alkaflow.workflows.scf_checkpoint import Resumed, ScfKeeper, Situation
-from alkaflow.workflows.stability import Stability, stabilise
+from alkaflow.workflows.stability import Stability
 
 # PySCF's summary -> our names; these parts add up to the energy.
 _COMPONENTS = (
@@ -242,64 +245,16 @@ def run_scf(
     start = before.orbitals or (None if warnings else guess)
     mean_field = build_mean_field(molecule, level, unrestricted=start is not None and "coefficients_alpha" in start)
     watch = _Watch(progress)
-    mean_field, reached = _converge_on_grids(mean_field, level, start, watch, device, keeper, before.situation)
+    mean_field, reached = converge_on_grids(mean_field, level, start, watch, device, keeper, before.situation)
     converged = time.monotonic()
     result = replace(_describe(mean_field, watch, reached, warnings + before.notes), continued=before.cycles)
     result.seconds.update(scf=converged - begin, properties=time.monotonic() - converged)
     return result
 
 
-def _converge_on_grids(
-    mean_field: Any,
-    level: KohnSham,
-    guess: Guess | None,
-    watch: "_Watch",
-    device: Cpu,
-    keeper: ScfKeeper | None,
-    reached: Situation,
-) -> tuple[Any, Situation]:
-    """Converge on one grid after the other, from where an earlier attempt was; the object, and how it came there."""
-    density = density_of(mean_field, guess) if guess else None
-    grids = ([level.scf_grid] if level.scf_grid is not None else []) + [level.grid]
-    for stage in range(min(reached.stage, len(grids) - 1), len(grids)):
-        reached = replace(reached, stage=stage)
-        if keeper is not None:
-            keeper.know(reached)
-        set_grid(mean_field, grids[stage])
-        try:
-            needed = device.converge(mean_field, density, watch, keeper)
-        except CalculationError as error:
-            if keeper is not None:
-                keeper.forget()
-            raise CalculationError(error.outcome, f"{level}: {error}") from error
-        reached = replace(reached, corrections=reached.corrections + needed)
-        if len(reached.corrections) > reached.tested or (level.stability and reached.stability is None):
-            mean_field, reached = _made_stable(mean_field, level, reached, keeper)
-        density = mean_field.make_rdm1()
-    return mean_field, reached
-
-
-def _made_stable(
-    mean_field: Any, level: KohnSham, reached: Situation, keeper: ScfKeeper | None
-) -> tuple[Any, Situation]:
-    """Leave the solution where it is unstable; saved before, as that may take long, and after."""
-    if keeper is not None:
-        keeper.know(reached)
-        keeper.save(mean_field)
-    mean_field, found = stabilise(mean_field, break_symmetry=bool(level.stability))
-    if reached.stability is not None:
-        found = found.after(reached.stability)
-    reached = replace(reached, tested=len(reached.corrections), stability=found)
-    if keeper is not None:
-        keeper.know(reached)
-        keeper.save(mean_field)
-    return mean_field, reached
-
-
 def _describe(mean_field: Any, watch: "_Watch", reached: Situation, warnings: list[str]) -> ScfResult:
     """What a record holds of a converged object."""
-    molecule, density = mean_field.mol, mean_field.make_rdm1()
-    stability = reached.stability
+    molecule, stability = mean_field.mol, reached.stability
     energy = float(mean_field.e_tot)
     _require_finite(energy)
     spin_square = float(mean_field.spin_square()[0]) if np.ndim(mean_field.mo_occ) == 2 else 0.0
@@ -318,7 +273,7 @@ def _describe(mean_field: Any, watch: "_Watch", reached: Situation, warnings: li
             orbital_gradient=watch.gradients[-1] if watch.gradients else float("nan"),
             cycle_energies=watch.energies,
             cycle_gradients=watch.gradients,
-            grid_electrons=_grid_electrons(mean_field, density),
+            grid_electrons=electrons_on(molecule, mean_field.grids, occupied(mean_field.make_rdm1()) or []),
             corrections=reached.corrections,
             stability=asdict(stability) if stability else None,
         ),
@@ -351,16 +306,6 @@ class _Watch:
 def _require_finite(energy: float) -> None:
     if not np.isfinite(energy):
         raise CalculationError("engine_crashed", "the SCF energy is not finite")
-
-
-def set_grid(mean_field: Any, grid: Grid) -> None:
-    """Set level or (radial, angular) points of every atom; NWChem pruning in both cases."""
-    mean_field.grids.reset()
-    if isinstance(grid, int):
-        mean_field.grids.atom_grid = {}
-        mean_field.grids.level = grid
-    else:
-        mean_field.grids.atom_grid = tuple(grid)
 
 
 def _by_spin(values: Any) -> list[Any]:
@@ -398,20 +343,6 @@ def _populations(mean_field: Any) -> Charges:
         found["meta_loewdin"] = meta_loewdin(density)
     spins = {"mulliken": found["mulliken"].spins.tolist()} if np.ndim(mean_field.mo_occ) == 2 else {}
     return Charges(charges={name: each.charges.tolist() for name, each in found.items()}, spins=spins)
-
-
-def _grid_electrons(mean_field: Any, density: Any) -> float:
-    """Electrons found by integrating the density on the grid of the energy."""
-    from pyscf.dft import numint
-
-    total = density if np.ndim(density) == 2 else density[0] + density[1]
-    molecule, count = mean_field.mol, 0.0
-    coordinates, weights = mean_field.grids.coords, mean_field.grids.weights
-    block = 4000
-    for first in range(0, len(weights), block):
-        functions = numint.eval_ao(molecule, coordinates[first : first + block])
-        count += float(weights[first : first + block] @ numint.eval_rho(molecule, functions, total))
-    return count
 
 
 def _warnings(unpaired: int, s_squared: float, stability: Stability | None) -> list[str]:

@@ -28,6 +28,9 @@ from alkaflow.workflows.own_threads import in_own_threads
 _POINTS = 9 * BLKSIZE
 """Of a block: as many as keep its arrays near the processor; with fewer, adding to the potential takes longer."""
 
+_NEGLIGIBLE = 1e-10
+"""Largest value of a shell that is left out of a block: PySCF takes 1e-15, a sixth more functions for 1e-12 Hartree."""
+
 _KEPT = 0.7
 """Of the memory that is left, for values of functions."""
 
@@ -42,24 +45,24 @@ class Block:
     functions: Any
 
 
-def blocks_of(molecule: Any, coordinates: FloatArray, cutoff: float) -> Iterator[Block]:
+def blocks_of(molecule: Any, coordinates: FloatArray) -> Iterator[Block]:
     """Divide points [bohr] that follow each other in space; those where all functions are negligible are left out."""
     starts = molecule.ao_loc
     shell_of = np.repeat(np.arange(molecule.nbas), np.diff(starts))
     for first in range(0, len(coordinates), _POINTS):
         points = slice(first, min(first + _POINTS, len(coordinates)))
-        mask = make_mask(molecule, coordinates[points], cutoff=cutoff)
+        mask = make_mask(molecule, coordinates[points], cutoff=_NEGLIGIBLE)
         some = mask.any(axis=0)
         if some.any():
             shells = np.flatnonzero(some)
             yield Block(points, np.ascontiguousarray(mask[:, shells]), shells, np.flatnonzero(some[shell_of]))
 
 
-def values_of(molecule: Any, coordinates: FloatArray, block: Block, order: int, cutoff: float) -> FloatArray:
+def values_of(molecule: Any, coordinates: FloatArray, block: Block, order: int) -> FloatArray:
     """Values and derivatives up to an order of a block's functions, shape=(n_components, n_functions, n_points)."""
     part = molecule.copy(deep=False)
     part._bas = molecule._bas[block.shells]  # noqa: SLF001  (PySCF evaluates only runs of shells)
-    values = numint.eval_ao(part, coordinates[block.points], order, non0tab=block.mask, cutoff=cutoff)
+    values = numint.eval_ao(part, coordinates[block.points], order, non0tab=block.mask, cutoff=_NEGLIGIBLE)
     return np.ascontiguousarray(np.asarray(values).reshape(-1, *np.shape(values)[-2:]).transpose(0, 2, 1))
 
 
@@ -121,7 +124,7 @@ class Quadrature(numint.NumInt):  # type: ignore[misc]
             for number in range(worker, len(self._blocks), workers):
                 block, values = self._blocks[number], self._values.get(number)
                 if values is None:
-                    values = values_of(molecule, grids.coords, block, order, grids.cutoff)
+                    values = values_of(molecule, grids.coords, block, order)
                     left -= values.nbytes
                     if left > 0:
                         self._values[number] = values
@@ -155,19 +158,43 @@ class Quadrature(numint.NumInt):  # type: ignore[misc]
         acting[:, 0] *= 0.5
         where = np.ix_(block.functions, block.functions)
         for potential, one in zip(sums.potentials, acting, strict=True):
-            potential[where] += values[0] @ numint._scale_ao(values.transpose(0, 2, 1), one)  # noqa: SLF001
+            potential[where] += values[0] @ np.einsum("ymr,yr->mr", values, one).T
 
     def _enter(self, molecule: Any, grids: Any) -> None:
         """Divide a grid that is new."""
         if grids.coords is not self._coordinates:
             self._coordinates, self._values = grids.coords, {}
-            self._blocks = list(blocks_of(molecule, grids.coords, grids.cutoff))
+            self._blocks = list(blocks_of(molecule, grids.coords))
+
+
+def electrons_on(molecule: Any, grids: Any, orbitals: list[FloatArray]) -> float:
+    """Electrons that the squares of orbitals have on a grid.
+
+    Parameters
+    ----------
+    molecule, grids
+        PySCF's; the grid is built.
+    orbitals
+        Occupied ones of all spins, each with shape=(n, n_occupied), times the roots of their occupations.
+    """
+    blocks = list(blocks_of(molecule, grids.coords))
+    together = np.hstack(orbitals)
+
+    def share(worker: int, workers: int) -> float:
+        electrons = 0.0
+        for block in blocks[worker::workers]:
+            values = values_of(molecule, grids.coords, block, 0)[0]
+            through = together[block.functions].T @ values
+            electrons += float(np.einsum("ir,ir->r", through, through) @ grids.weights[block.points])
+        return electrons
+
+    return sum(in_own_threads(share))
 
 
 def _density(values: FloatArray, orbitals: FloatArray) -> FloatArray:
     """Density, and its gradient where the values have derivatives, at points, shape=(1 or 4, n_points)."""
     through = orbitals @ (orbitals.T @ values[0])
-    density = np.array([numint._contract_rho(one.T, through.T) for one in values])  # noqa: SLF001
+    density: FloatArray = np.einsum("ymr,mr->yr", values, through)
     density[1:] *= 2
     return density
 

@@ -64,7 +64,7 @@ class _Integrand:
     """What one functional and its orbitals give at points."""
 
     def __init__(self, mean_field: Any, orbitals: Sequence[FloatArray]) -> None:
-        self._molecule, self._functional, self._cutoff = mean_field.mol, mean_field.xc, mean_field.grids.cutoff
+        self._molecule, self._functional = mean_field.mol, mean_field.xc
         self._quadrature = mean_field._numint  # noqa: SLF001  (where PySCF keeps its functionals)
         self.kind = self._quadrature._xc_type(mean_field.xc)  # noqa: SLF001
         self._spins = len(orbitals)
@@ -79,12 +79,12 @@ class _Integrand:
         """
         energies = np.zeros(len(weights))
         order = 1 if self.kind == "LDA" else 2
-        blocks = list(blocks_of(self._molecule, coordinates, self._cutoff))
+        blocks = list(blocks_of(self._molecule, coordinates))
 
         def share(worker: int, workers: int) -> FloatArray:
             found = np.zeros((self._molecule.nao, 3))
             for block in blocks[worker::workers]:
-                values = values_of(self._molecule, coordinates, block, order, self._cutoff)
+                values = values_of(self._molecule, coordinates, block, order)
                 coefficients = self._coefficients[block.functions]
                 moved, energies[block.points] = self._block(values, coefficients, weights[block.points])
                 found[block.functions] += moved

@@ -10,7 +10,7 @@ plain DIIS has none and steps too far.
 Functions are made orthonormal by S^-1/2, which follows the atoms smoothly. Imported only by the process that computes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -33,6 +33,12 @@ class Pair(NamedTuple):
 
     fock: FloatArray
     error: FloatArray
+
+
+def learned(state: Mapping[str, Any]) -> list[Pair]:
+    """Pairs to hand on, of PySCF's state after a cycle; none where DIIS was another one."""
+    diis = state.get("mf_diis")
+    return diis.pairs[:MOST_PAIRS] if isinstance(diis, RecycledDiis) else []
 
 
 class RecycledDiis(CDIIS):  # type: ignore[misc]

@@ -42,7 +42,7 @@ class Situation:
     Attributes
     ----------
     stage
-        Which of its grids it is on, from 0.
+        Which of the grids of its level it is on, from 0; -1 on the coarse one before them.
     corrections
         What it had to try so far.
     tested

@@ -25,10 +25,11 @@ from alkaflow.workflows import interrupt
 from alkaflow.workflows.device import CPU, Cpu
 from alkaflow.workflows.exchanges import Orbitals, Representation, electrons_up, holes_down, pairs_up
 from alkaflow.workflows.fragment_densities import FragmentDensities, NoStartError, stoppable
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import RUNGS, converge
 from alkaflow.workflows.orbital_symmetry import reflections_and_turns, representations
 from alkaflow.workflows.orbital_tags import padded, tagged
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.stability import stabilise
 
 Report = Callable[..., None]

@@ -12,11 +12,12 @@ from alkaflow.levels import Grid, KohnSham
 from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.device import CPU, Cpu
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.guess import Guess, density_of, occupied_orbitals
 from alkaflow.workflows.orbital_tags import with_orbitals
 from alkaflow.workflows.progress import Progress
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
-from alkaflow.workflows.recycled_diis import MOST_PAIRS, Pair, RecycledDiis
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
+from alkaflow.workflows.recycled_diis import Pair, learned
 from alkaflow.workflows.scf_checkpoint import ScfKeeper, Situation
 from alkaflow.workflows.stability import stabilise
 
@@ -172,7 +173,5 @@ class KohnShamGradient:
 
     def _watch(self, state: dict[str, Any]) -> None:
         self.cycles += 1
-        diis = state.get("mf_diis")
-        if isinstance(diis, RecycledDiis):
-            self._pairs = diis.pairs[:MOST_PAIRS]
+        self._pairs = learned(state) or self._pairs
         self._progress.report("SCF cycle", self.cycles, float(state["e_tot"]))

@@ -8,8 +8,9 @@ import pytest
 from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.units import HARTREE_EV
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import converge
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 
 LEVEL = "b3lyp/6-311g(d,p)"
 

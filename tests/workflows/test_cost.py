@@ -12,7 +12,8 @@ from alkaflow.calculations import CalculationInput, rounded
 from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.workflows.cost import estimate
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.grids import set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 
 ANGLES = np.arange(6) * np.pi / 3
 RING = [[radius * np.cos(angle), radius * np.sin(angle), 0.0] for radius in (1.39, 2.48) for angle in ANGLES]

@@ -14,7 +14,8 @@ from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure, from_smiles
 from alkaflow.workflows import plan_single
 from alkaflow.workflows.device import compare, energy_and_gradient, require_gpu, run_sentinel
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.grids import set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.steps import run_task
 from alkaflow.workflows.task import Task
 

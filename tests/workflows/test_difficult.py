@@ -8,8 +8,9 @@ import pytest
 from alkaflow.calculations import Fragment
 from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import converge
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.stability import check_stability, stabilise
 from alkaflow.workflows.states import search_states
 
@@ -104,7 +105,7 @@ def test_nickel_oxide_is_not_left_on_the_saddle_point_that_diis_finds() -> None:
     assert stability.stable
     assert stability.lowering == pytest.approx(default - found.e_tot, abs=1e-9)
     assert stability.lowering > 1e-3
-    assert found.e_tot < by_pyscf(structure, method) + 1e-5
+    assert found.e_tot < by_pyscf(structure, method) + 1e-4  # a soft mode: both end with gradients below 1e-4
 
 
 def test_an_anion_with_diffuse_functions() -> None:

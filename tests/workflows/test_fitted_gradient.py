@@ -9,7 +9,8 @@ from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure, from_smiles
 from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows.fitted_gradient import Orbitals, fitted_gradient, fitted_repulsion_gradient, supports
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.grids import set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.quadrature_gradient import quadrature_gradient
 
 WATER = Structure(("O", "H", "H"), np.array([[0.0, 0.0, 0.1], [0.8, 0.1, 0.6], [-0.7, 0.0, 0.6]]))

@@ -19,9 +19,10 @@ from alkaflow.structures import FloatArray, Structure
 from alkaflow.workflows import interrupt
 from alkaflow.workflows.checkpoint import load
 from alkaflow.workflows.frequencies import analytic_hessian, hessian_by_differences
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.guess import Guess
 from alkaflow.workflows.progress import Progress, read_progress
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.relaxation import relax
 from alkaflow.workflows.scf_checkpoint import SCF
 from alkaflow.workflows.stability import check_stability

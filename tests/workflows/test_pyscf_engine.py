@@ -13,9 +13,10 @@ from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.units import BOHR_ANGSTROM, HARTREE_EV
 from alkaflow.workflows.device import Cpu
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress, read_progress
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf
 from alkaflow.workflows.surface import KohnShamGradient
 
 MEMORY = 4000

@@ -11,9 +11,10 @@ from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows.diis_history import continued_diis, history_of
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import converge
 from alkaflow.workflows.progress import Progress
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.recycled_diis import Pair, RecycledDiis
 from alkaflow.workflows.surface import KohnShamGradient
 

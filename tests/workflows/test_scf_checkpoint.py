@@ -27,9 +27,10 @@ from alkaflow.workflows import interrupt, scf_checkpoint
 from alkaflow.workflows.checkpoint import Checkpoint, fingerprint_of, generations, load, save
 from alkaflow.workflows.device import Cpu
 from alkaflow.workflows.diis_history import continued_diis, history_of
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import RUNGS, Rung, converge
 from alkaflow.workflows.progress import Progress, read_progress
-from alkaflow.workflows.pyscf_engine import ScfResult, build_mean_field, build_molecule, run_scf, set_grid
+from alkaflow.workflows.pyscf_engine import ScfResult, build_mean_field, build_molecule, run_scf
 from alkaflow.workflows.scf_checkpoint import PAUSE, SCF, ScfKeeper
 from alkaflow.workflows.stability import Stability
 from alkaflow.workflows.surface import KohnShamGradient
@@ -236,7 +237,7 @@ def test_a_tested_solution_is_not_tested_again(tmp_path: Path, monkeypatch: pyte
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError
 
-    monkeypatch.setattr("alkaflow.workflows.pyscf_engine.stabilise", never)
+    monkeypatch.setattr("alkaflow.workflows.grids.stabilise", never)
     again = scf(tmp_path, FAR, ScfKeeper(tmp_path, "mine"), **asked)
     assert again.energy == pytest.approx(fresh.energy, abs=1e-8)
     assert isinstance(again.stability, Stability)

@@ -12,9 +12,10 @@ from alkaflow.levels import KohnSham, parse_level
 from alkaflow.solvents import SOLVENTS
 from alkaflow.structures import Structure
 from alkaflow.units import BOHR_ANGSTROM
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import converge, converge_second_order
 from alkaflow.workflows.progress import Progress
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, run_scf
 from alkaflow.workflows.stability import clean_copy
 from alkaflow.workflows.surface import KohnShamGradient
 

@@ -8,8 +8,9 @@ import pytest
 from alkaflow.errors import CalculationError
 from alkaflow.levels import KohnSham, parse_level
 from alkaflow.structures import Structure
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.ladder import converge, converge_second_order
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.stability import check_stability, clean_copy, stabilise
 
 FITTING = ["b3lyp/6-31g", "b3lyp/6-31g+nofit"]

@@ -13,9 +13,10 @@ from alkaflow.levels import FUNCTIONALS, KohnSham, parse_level
 from alkaflow.structures import Structure
 from alkaflow.units import BOHR_ANGSTROM
 from alkaflow.workflows.checkpoint import load, save
+from alkaflow.workflows.grids import set_grid
 from alkaflow.workflows.guess import density_of, orbitals_in_basis
 from alkaflow.workflows.lowest_state import Ordered, checkpoint_of_ordered, orbitals_of, order_states, ordered_in
-from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule, set_grid
+from alkaflow.workflows.pyscf_engine import build_mean_field, build_molecule
 from alkaflow.workflows.scf_log import Log
 from alkaflow.workflows.states import State, search_states
 
