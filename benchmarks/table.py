@@ -31,7 +31,6 @@ HERE = Path(__file__).parent
 PARTS: dict[str, Sequence[str]] = {
     "scf": ("scf.py", "--repeats", "1"),
     "cycle": ("scf.py", "--cycle", "--system", "hatcn"),
-    "exact cycle": ("scf.py", "--cycle", "--exact"),
     "parts": ("parts.py",),
     "gradient": ("gradient.py", "--system", "hatcn", "--repeats", "1", "--whole"),
     "dicyanopyrazine": ("relaxation.py", "--system", "dicyanopyrazine"),
@@ -42,6 +41,7 @@ PARTS: dict[str, Sequence[str]] = {
 }
 FULL: dict[str, Sequence[str]] = {
     "exact": ("scf.py", "--exact", "--repeats", "1"),
+    "exact cycle": ("scf.py", "--cycle", "--exact"),
     "bipyrimidine": ("relaxation.py", "--system", "bipyrimidine"),
     "hatcn": ("relaxation.py", "--system", "hatcn"),
 }
