@@ -86,7 +86,7 @@ METHODS: dict[str, Callable[[Structure, int], dict[str, Any]]] = {
     "fitted": lambda structure, memory: stock(structure, memory, fitted=True),
     "exact": lambda structure, memory: stock(structure, memory, fitted=False),
     "our cycle": lambda structure, memory: cycle(structure, memory, fast=True),
-    "fitted cycle": lambda structure, memory: cycle(structure, memory, fast=False),
+    "fitted cycle": lambda structure, memory: cycle(structure, memory, fast=False, repeats=2),
     "exact cycle": lambda structure, memory: cycle(structure, memory, fast=False, fitted=False, repeats=1),
 }
 
