@@ -85,7 +85,7 @@ def test_water_equals_psi4(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("symbols", "bond", "multiplicity", "text", "grid"),
     [
-        (("O", "H"), 0.99, 2, "b3lyp-d3bj/3-21g", 1),
+        (("Be", "H"), 1.35, 2, "b3lyp-d3bj/3-21g", 1),
         (("Li", "H"), 1.62, 1, "tpss/3-21g+nofit", 3),
     ],
 )

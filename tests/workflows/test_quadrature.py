@@ -53,7 +53,7 @@ def test_an_scf_ends_where_pyscfs_does_and_leaves_the_object_as_it_was() -> None
     """A complex in many blocks, fitted, on two grids of atoms of three kinds."""
     host = load_host("pyrazine")
     structure = build_complex(host, "Li", find_sites(host, "Li")[0]).structure
-    level = parse_level("b3lyp-d3bj/6-31g")
+    level = parse_level("b3lyp-d3bj/sto-3g")
     assert isinstance(level, KohnSham)
     energies, gradients = [], []
     for fast in (False, True):
