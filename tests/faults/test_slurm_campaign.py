@@ -120,10 +120,20 @@ def test_every_job_is_too_short(site: Site, database: Database, settings: Settin
     site.run("submit", str(site.study))
     ids = {d["_id"] for d in database.calculations.find()}
     number = site.launch()
-    running = running_scf(site, database, number, 2)
-    row = site.rows()[f"slurm:{number}"]
+    running_scf(site, database, number, 2)
+    held = {"state": "RUNNING", "claim.job": f"slurm:{number}"}
+
+    def shown() -> dict[str, Any] | None:
+        before = {d["_id"] for d in database.calculations.find(held)}
+        row = site.rows()[f"slurm:{number}"]
+        same = before and before == {d["_id"] for d in database.calculations.find(held)}  # it may have taken the next
+        return {"row": row, "held": before} if same else None
+
+    status = wait_for(shown, 45, "a status that no change of calculation fell into")
+    assert status is not None
+    row = status["row"]
     assert (row["state"], row["outcome"]) == ("RUNNING", None)
-    assert running["_id"] in row["running"]
+    assert set(row["running"]) == status["held"]
     assert row["resources"]["walltime"] == "00:02:00"
     job = site.ended(number)
     assert job["outcome"] == "completed"
