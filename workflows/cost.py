@@ -1,8 +1,9 @@
 """What a calculation will cost: functions, memory, disk and time, before it runs.
 
 Operation counts of density-fitted Kohn-Sham (exchange 4 n_aux n^2 n_occ per spin, quadrature n_grid n (8 n_occ + 2 n)
-per spin, fitting n_aux^2 n^2 / 2; a continuum 60 n^2 n_surface and 2 n_surface^3 / 3 each cycle), divided by a rate
-per thread. `calibrate` replaces the rate by what past records on this machine took.
+per spin, of which screening leaves a part, fitting n_aux^2 n^2 / 2; a continuum 60 n^2 n_surface and
+2 n_surface^3 / 3 each cycle), divided by a rate per thread. `calibrate` replaces the rate by what past records on this
+machine took.
 """
 
 from collections.abc import Iterable
@@ -18,7 +19,9 @@ from alkaflow.workflows.basis import cheap_level, count_functions, element_basis
 
 _RATE = 40e9  # operations per second and thread that a current core reaches here
 _CYCLES = 14
-_STAGE_CYCLES = 5  # to finish on a finer grid
+_STAGE_CYCLES = 2  # to finish on a finer grid: a Fock matrix, for which functions are evaluated anew
+_QUADRATURE = 0.2  # of its operations: blocks of points leave out the rest
+_META_GGAS = ("tpss", "tpssh")  # PySCF's loops integrate these, and leave out little
 _GRID_POINTS = {
     0: 2_200,
     1: 5_600,
@@ -132,8 +135,10 @@ def _operations(given: CalculationInput, level: KohnSham) -> float:
         surface = atoms * _SURFACE_POINTS
         every += 60 * n**2 * surface + 2 * surface**3 / 3
 
+    share = 1.0 if level.functional in _META_GGAS else _QUADRATURE
+
     def cycle(grid: Grid) -> float:
-        return every + 2 * atoms * _points_per_atom(grid) * n * (8 * occupied + 2 * n) * spins
+        return every + share * 2 * atoms * _points_per_atom(grid) * n * (8 * occupied + 2 * n) * spins
 
     if level.scf_grid is None:
         return build + _CYCLES * cycle(level.grid)
