@@ -769,12 +769,14 @@ def test_settings_that_cannot_be_used_are_said_in_words(
 def test_an_unreachable_server_is_named_with_the_cause(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr("alkaflow.launchpad.database._SERVER_SECONDS", 0.3)
     uri = "mongodb://user:canary@{}/?serverSelectionTimeoutMS=300&authSource=admin"
-    for place, cause in (
-        ("127.0.0.1:1", "127.0.0.1:1) does not answer: the connection was refused; check that the server runs"),
-        ("nowhere.invalid", "nowhere.invalid:27017) does not answer: there is no host of that name; check the name"),
+    refused = "127.0.0.1:1) does not answer: the connection was refused; check that the server runs"
+    unknown = "nowhere.invalid:27017) does not answer: there is no host of that name; check the name"
+    for place, cause, commands in (
+        ("127.0.0.1:1", refused, (["status"], ["doctor"], ["db", "status"])),
+        ("nowhere.invalid", unknown, (["status"], ["db", "status"])),
     ):
         monkeypatch.setenv("ALKAFLOW_MONGODB_URI", uri.format(place))
-        for command in (["status"], ["doctor"], ["db", "status"]):
+        for command in commands:
             assert run(command) in (1, 3)
             shown = capsys.readouterr()
             assert "canary" not in shown.out + shown.err
