@@ -135,7 +135,7 @@ def test_the_worker_is_gone_too_and_sync_delivers(server: Server, own: Database,
     check_invariants(own, server.settings, ids, ledger)
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=[pytest.mark.faults, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=[pytest.mark.faults, pytest.mark.timeout(900)])])
 def test_what_was_acknowledged_survives(server: Server, rounds: int) -> None:
     """mongod is killed right after it has acknowledged a claim, and a result; both are there, time after time."""
     for k in range(rounds):
