@@ -64,7 +64,7 @@ def stock(structure: Structure, memory_mb: int, fitted: bool) -> dict[str, Any]:
 
 
 def cycle(structure: Structure, memory_mb: int, fast: bool, fitted: bool = True, repeats: int = 3) -> dict[str, Any]:
-    """Seconds of a Fock matrix from orbitals, grid level 3, a median; the guess's matrix, before, sets everything up."""
+    """Seconds of a Fock matrix from orbitals, grid level 3, a median; the guess's matrix sets everything up before."""
     from alkaflow.workflows.device import Cpu
     from alkaflow.workflows.orbital_tags import with_orbitals
 
